@@ -1,0 +1,65 @@
+"""Failures a user can do something about, each with its exit code.
+
+::
+
+    EmdsError              1
+    ├── UsageError         2   a wrong option, or options that contradict
+    │   └── ConfigError    2   a wrong key or value in a config file or --set
+    ├── DataError          3   an input that cannot be read, or is not what it must be
+    │   ├── VolumeError    3   a file, key or array
+    │   └── CheckpointError 3  a model file
+    ├── OutputExistsError  4   the output is already there
+    ├── IncompleteError    5   part of the work failed; the rest is kept
+    └── InterruptedRun    75   stopped by a signal; resumable
+
+Every message says what was expected, what came, where, and what to do next.
+Anything that is not an `EmdsError` is a bug and keeps its traceback.
+"""
+
+
+class EmdsError(Exception):
+    """Base of every failure that emds reports without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(EmdsError):
+    """An option is wrong, or two options contradict each other."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration key or value is wrong."""
+
+
+class DataError(EmdsError):
+    """An input is not what it must be."""
+
+    exit_code = 3
+
+
+class VolumeError(DataError):
+    """A volume cannot be found, opened or understood."""
+
+
+class CheckpointError(DataError):
+    """A model file cannot be read, or does not fit what is asked of it."""
+
+
+class OutputExistsError(EmdsError):
+    """The output exists, and nobody said that it may be replaced."""
+
+    exit_code = 4
+
+
+class IncompleteError(EmdsError):
+    """Part of the work failed; what was done is kept and can be resumed."""
+
+    exit_code = 5
+
+
+class InterruptedRun(EmdsError):
+    """A signal stopped the run after its state was saved."""
+
+    exit_code = 75
