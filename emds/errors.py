@@ -10,7 +10,7 @@
     │   └── CheckpointError 3  a model file
     ├── OutputExistsError  4   the output is already there
     ├── IncompleteError    5   part of the work failed; the rest is kept
-    └── InterruptedRun    75   stopped by a signal; resumable
+    └── InterruptedRunError 75   stopped by a signal; resumable
 
 Every message says what was expected, what came, where, and what to do next.
 Anything that is not an `EmdsError` is a bug and keeps its traceback.
@@ -59,7 +59,7 @@ class IncompleteError(EmdsError):
     exit_code = 5
 
 
-class InterruptedRun(EmdsError):
+class InterruptedRunError(EmdsError):
     """A signal stopped the run after its state was saved."""
 
     exit_code = 75

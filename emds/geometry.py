@@ -73,7 +73,8 @@ class Roi:
         roi = cls.between(_triple(begin), _triple(end))
         if any(n <= 0 for n in roi.shape) or not cls.whole(shape).contains(roi):
             raise UsageError(
-                f"--roi {text} must be a non-empty box inside the volume of shape {shape} (z, y, x)."
+                f"--roi {text} must be a non-empty box inside the volume of shape "
+                f"{shape} (z, y, x)."
             )
         return roi
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from emds.geometry import Roi, Triple
 
@@ -118,12 +119,15 @@ class MemoryVolume(Volume):
         self.offset = offset
         self.attributes = dict(attributes or {})
 
+    @override
     def read(self, roi: Roi | None = None) -> NDArray[Any]:
         return self.values[(..., *(roi or self.roi).slices())].copy(order="C")
 
+    @override
     def write(self, roi: Roi, values: NDArray[Any]) -> None:
         self.values[(..., *roi.slices())] = values
 
+    @override
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         self.attributes = dict(attributes)
 
@@ -148,8 +152,10 @@ class CroppedVolume(Volume):
         )
         self.attributes = whole.attributes
 
+    @override
     def read(self, roi: Roi | None = None) -> NDArray[Any]:
         return self.whole.read((roi or self.roi).shift(self.origin))
 
+    @override
     def close(self) -> None:
         self.whole.close()

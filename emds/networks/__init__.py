@@ -1,0 +1,1 @@
+"""The denoiser, the segmenter, the fusion network with its attention, and checkpoints."""

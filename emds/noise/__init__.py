@@ -1,0 +1,1 @@
+"""Noise models, and random numbers keyed by position."""

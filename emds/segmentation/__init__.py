@@ -1,0 +1,1 @@
+"""Affinities, and the mutex watershed that turns them into labels."""

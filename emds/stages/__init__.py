@@ -1,0 +1,1 @@
+"""One function for each command, composed of the layers below."""

@@ -1,0 +1,1 @@
+"""One global tile grid, blending, and tiled prediction."""

@@ -1,0 +1,1 @@
+"""Patches, augmentation, recipes, and the training loop."""

@@ -1,0 +1,1 @@
+"""Everything that opens a path: zarr, OME-Zarr, HDF5, TIFF and slice folders."""
