@@ -1,0 +1,36 @@
+"""Where to compute."""
+
+from __future__ import annotations
+
+import torch
+
+from emds.errors import UsageError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return the device of that name; ``auto`` takes CUDA, then Apple's MPS, then the CPU.
+
+    Raises
+    ------
+    UsageError
+        If the device is unknown or not on this machine; nothing falls back in silence.
+
+    Examples
+    --------
+    >>> choose_device("cpu")
+    device(type='cpu')
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next((kind for kind, there in available.items() if there), "cpu"))
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(
+            f"--device must be auto, cpu, cuda, cuda:N or mps, not {name!r}."
+        ) from None
+    if not available.get(device.type, device.type == "cpu"):
+        raise UsageError(f"--device {name}: PyTorch sees no such device here. Use --device cpu.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"--device {name}: there are only {torch.cuda.device_count()} GPUs here.")
+    return device

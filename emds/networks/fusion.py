@@ -1,0 +1,67 @@
+"""The fusion network: a U-Net over the coarse image, steered by the predicted affinities."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from typing_extensions import override
+
+from emds.networks.iem import IemMode, InstanceEmbedding
+from emds.networks.unet import UNet, Widths, double_conv
+
+
+class FusionNetwork(nn.Module):
+    """Denoise once more, letting affinities guide the image features at 1/4 and 1/8.
+
+    Parameters
+    ----------
+    affinity_channels : int
+        Channels of the affinity probabilities.
+    widths : (int, int, int)
+        As in `UNet`.
+    window : int
+        Side of the attention window in input pixels; the training crop.
+    mode : str
+        See `InstanceEmbedding`.
+
+    References
+    ----------
+    Wang et al., MICCAI 2024, section 2.2.
+    """
+
+    def __init__(
+        self, affinity_channels: int, widths: Widths, window: int, mode: IemMode = "window"
+    ) -> None:
+        super().__init__()
+        full, half, quarter = widths
+        pool = nn.MaxPool2d(2)
+        self.image = UNet(1, 1, widths)
+        self.affinities_quarter = nn.Sequential(
+            double_conv(affinity_channels, full), pool, double_conv(full, half), pool
+        )
+        self.affinities_eighth = nn.Sequential(double_conv(half, quarter), pool)
+        self.embed_quarter = InstanceEmbedding(half, window // 4, mode)
+        self.embed_eighth = InstanceEmbedding(quarter, window // 8, mode)
+
+    @override
+    def forward(self, coarse: Tensor, affinities: Tensor) -> Tensor:
+        """Return the final image.
+
+        Parameters
+        ----------
+        coarse : (n, 1, y, x)
+            Output of the first denoiser, in [-1, 1].
+        affinities : (n, c, y, x)
+            Probabilities that a pixel and its partner are one object.
+
+        Returns
+        -------
+        (n, 1, y, x)
+        """
+        net = self.image
+        instance_quarter = self.affinities_quarter(affinities)
+        instance_eighth = self.affinities_eighth(instance_quarter)
+        full = net.encode_full(coarse)
+        half = net.encode_half(net.pool(full))
+        quarter = net.encode_quarter(self.embed_quarter(instance_quarter, net.pool(half)))
+        deepest = self.embed_eighth(instance_eighth, net.pool(quarter))
+        return net.decode(full, half, quarter, deepest)

@@ -1,0 +1,107 @@
+"""The model file: whole, harmless, and enough to build the network again."""
+
+import os
+import pickle
+
+import pytest
+import torch
+
+from emds.errors import CheckpointError
+from emds.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from emds.networks.joint import Architecture
+
+
+def make_checkpoint(**changes):
+    torch.manual_seed(0)
+    network = Architecture(width="tiny", window=16).build()
+    fields = {
+        "architecture": network.architecture.to_dict(),
+        "weights": network.state_dict(),
+        "offsets": ((0, -1, 0),) * 10,
+        "attractive": (True,) * 10,
+        "crop": 16,
+        "recipe": "joint",
+        "voxel_size": (10.0, 8.0, 8.0),
+    }
+    return Checkpoint(**(fields | changes))
+
+
+def test_a_saved_checkpoint_comes_back(tmp_path):
+    saved = make_checkpoint()
+    save_checkpoint(saved, tmp_path / "model.pt")
+    loaded = load_checkpoint(tmp_path / "model.pt")
+    image = torch.randn(1, 1, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            loaded.build()(image).fused, saved.build()(image).fused, rtol=0, atol=0
+        )
+    assert loaded.summary()["parameters"] == 344_852
+    assert loaded.voxel_size == (10.0, 8.0, 8.0)
+    assert loaded.versions["torch"] == torch.__version__
+
+
+def test_an_unfinished_save_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "model.pt"
+    save_checkpoint(make_checkpoint(recipe="joint"), path)
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint(make_checkpoint(recipe="dn_only"), path)
+    assert load_checkpoint(path).recipe == "joint"
+    assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
+
+
+class Malicious:
+    def __reduce__(self):
+        return os.mkdir, (os.environ["EMDS_TEST_TRACE"],)
+
+
+def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path, monkeypatch):
+    trace = tmp_path / "it-ran"
+    monkeypatch.setenv("EMDS_TEST_TRACE", str(trace))
+    torch.save({"kind": "emds-checkpoint", "format": 1, "weights": Malicious()}, tmp_path / "m.pt")
+    with pytest.raises(CheckpointError, match="could run code"):
+        load_checkpoint(tmp_path / "m.pt")
+    (tmp_path / "raw.pt").write_bytes(pickle.dumps(Malicious()))
+    with pytest.raises(CheckpointError, match="not a model file"):
+        load_checkpoint(tmp_path / "raw.pt")
+    assert not trace.exists()
+
+
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def garble(path):
+    content = bytearray(path.read_bytes())
+    content[:200] = b"x" * 200
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut_off, garble])
+def test_a_damaged_file_is_refused(tmp_path, damage):
+    path = tmp_path / "model.pt"
+    save_checkpoint(make_checkpoint(), path)
+    damage(path)
+    with pytest.raises(CheckpointError, match=r"model\.pt"):
+        load_checkpoint(path)
+
+
+def test_what_is_not_a_checkpoint_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="no such file"):
+        load_checkpoint(tmp_path / "absent.pt")
+    torch.save({"state_dict": {}}, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match="not an emds checkpoint"):
+        load_checkpoint(tmp_path / "other.pt")
+    torch.save({"kind": "emds-checkpoint", "format": 99}, tmp_path / "newer.pt")
+    with pytest.raises(CheckpointError, match="format 99"):
+        load_checkpoint(tmp_path / "newer.pt")
+    torch.save({"kind": "emds-checkpoint", "format": 1, "crop": 3}, tmp_path / "short.pt")
+    with pytest.raises(CheckpointError, match="architecture"):
+        load_checkpoint(tmp_path / "short.pt")
+
+
+def test_weights_of_another_architecture_are_refused():
+    weights = dict(make_checkpoint().weights)
+    weights.pop("denoiser.encode_full.0.0.weight")
+    with pytest.raises(CheckpointError, match="do not fit"):
+        make_checkpoint(weights=weights).build()
