@@ -1,0 +1,71 @@
+"""From grey values to denoised image and affinities: the network as a tile predictor."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from emds.networks.checkpoint import Intensity
+from emds.networks.joint import JointNetwork
+
+
+class NetworkPredictor:
+    """Runs a `JointNetwork` on batches of tiles, section by section.
+
+    Parameters
+    ----------
+    network : JointNetwork
+        In evaluation mode.
+    outputs : tuple of str
+        What to return, stacked along the channel axis in this order: ``fused`` or ``coarse``
+        (one channel, in grey values) and ``affinities`` (one channel per offset, 0 to 1).
+    intensity : Intensity
+        Grey values that map to -1 and +1, both ways.
+    device : torch.device
+        Where to compute.
+    batch_size : int
+        Tiles per call.
+    precision : {"fp32", "bf16"}
+        bf16 computes convolutions in 16 bits; faster where the hardware has it.
+    """
+
+    def __init__(
+        self,
+        network: JointNetwork,
+        outputs: tuple[Literal["fused", "coarse", "affinities"], ...],
+        *,
+        intensity: Intensity,
+        device: torch.device,
+        batch_size: int,
+        precision: Literal["fp32", "bf16"] = "fp32",
+    ) -> None:
+        self.network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.outputs = outputs
+        self.low, self.high = intensity.low, intensity.high
+        self.device = device
+        self.batch_size = batch_size
+        self.precision = precision
+        offsets = network.architecture.affinity_channels
+        self.channels = sum(offsets if name == "affinities" else 1 for name in outputs)
+
+    @torch.inference_mode()
+    def __call__(self, tiles: NDArray[Any]) -> NDArray[np.float32]:
+        """Map (n, z, y, x) grey values to (n, channels, z, y, x) float32."""
+        n, z, y, x = tiles.shape
+        values = torch.from_numpy(tiles.reshape(n * z, 1, y, x).astype(np.float32))
+        values = values.to(self.device).contiguous(memory_format=torch.channels_last)
+        values = (values - self.low) * (2 / (self.high - self.low)) - 1
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            prediction = self.network(values)
+        parts = []
+        for name in self.outputs:
+            if name == "affinities":
+                parts.append(torch.sigmoid(prediction.logits.float()))
+            else:
+                image = getattr(prediction, name).float()
+                parts.append((image + 1) * ((self.high - self.low) / 2) + self.low)
+        stacked = torch.cat(parts, dim=1).cpu().numpy()
+        return stacked.reshape(n, z, self.channels, y, x).transpose(0, 2, 1, 3, 4)
