@@ -1,0 +1,165 @@
+"""Reading HDF5: the CREMI layout and any other, nothing outside the file itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from emds.errors import VolumeError
+from emds.io.location import Location
+from emds.io.place import place_from_attributes
+from emds.io.source import ArraySource, Found, default_axes
+from emds.io.zarr_volume import role_of_path
+
+_LONGEST_LINK_CHAIN = 16
+
+
+def find_hdf5_arrays(location: Location) -> Found:
+    """List the arrays of an HDF5 file, or the one that the key names.
+
+    External links, external storage and virtual data sets are refused: a file from elsewhere
+    could make emds read (and copy into its output) any file of the user.
+
+    Raises
+    ------
+    VolumeError
+        If the file is damaged, the key is not there, or it leads out of the file.
+    """
+    try:
+        file = h5py.File(location.path, "r")
+    except OSError as error:
+        raise VolumeError(
+            f"cannot read {str(location.path)!r}: damaged, truncated or locked HDF5 file: {error}"
+        ) from error
+    try:
+        return _find(file, location)
+    except VolumeError:
+        file.close()
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        file.close()
+        raise VolumeError(
+            f"cannot read {str(location.path)!r}: damaged HDF5 file: {error}"
+        ) from error
+
+
+def _find(file: h5py.File, location: Location) -> Found:
+    path, key = location.path, location.key
+    node = file
+    if key:
+        resolved = _resolve(file, key, path)
+        if resolved is None:
+            lines = "\n".join(f"  {source.described()}" for source in _below(file, path, ""))
+            raise VolumeError(
+                f"cannot read {f'{path}:{key}'!r}: there is no {key!r} in it. It holds:\n{lines}"
+            )
+        node = resolved
+    if isinstance(node, h5py.Dataset):
+        _refuse_outside(node, f"{path}:{key}")
+        return Found([_source(node, path, key, "")], "hdf5", True, file.close)
+    sources = _below(node, path, key)
+    outside = _external_links(node)
+    if outside and not sources:
+        raise VolumeError(
+            f"cannot read {str(path)!r}: it holds no arrays of its own, only external links "
+            f"({', '.join(outside)}). Open the files they point to."
+        )
+    return Found(sources, "hdf5", False, file.close)
+
+
+def _resolve(file: h5py.File, key: str, path: Path, depth: int = 0) -> Any | None:
+    """Walk to a key link by link, so that none on the way leads out of the file."""
+    node: Any = file
+    parts = [part for part in key.split("/") if part]
+    for place, part in enumerate(parts):
+        link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
+        if link is None:
+            return None
+        if isinstance(link, h5py.ExternalLink):
+            raise VolumeError(
+                f"cannot read {f'{path}:{key}'!r}: {'/'.join(parts[: place + 1])!r} is an external "
+                f"link to {link.filename!r}, which emds does not follow. Open that file itself."
+            )
+        if isinstance(link, h5py.SoftLink):
+            target = link.path if link.path.startswith("/") else f"{node.name}/{link.path}"
+            if depth >= _LONGEST_LINK_CHAIN:
+                raise VolumeError(f"cannot read {f'{path}:{key}'!r}: its links form a circle.")
+            node = _resolve(file, target, path, depth + 1)
+            if node is None:
+                return None
+        else:
+            node = node[part]
+    return node
+
+
+def _below(group: Any, path: Path, key: str) -> list[ArraySource]:
+    sources: list[ArraySource] = []
+
+    def visit(name: str, node: Any) -> None:
+        if isinstance(node, h5py.Dataset) and node.shape is not None:
+            full = "/".join(part for part in (key, name) if part)
+            _refuse_outside(node, f"{path}:{full}")
+            sources.append(_source(node, path, full, name))
+
+    group.visititems(visit)
+    return sources
+
+
+def _external_links(group: Any) -> list[str]:
+    names: list[str] = []
+
+    def visit(name: str, link: Any) -> None:
+        if isinstance(link, h5py.ExternalLink):
+            names.append(name)
+
+    group.visititems_links(visit)
+    return names
+
+
+def _refuse_outside(dataset: Any, location: str) -> None:
+    if dataset.external:
+        raise VolumeError(
+            f"cannot read {location!r}: its values lie in other files (external storage: "
+            f"{dataset.external[0][0]!r}), which emds does not follow. Copy it into one file."
+        )
+    if dataset.is_virtual:
+        raise VolumeError(
+            f"cannot read {location!r}: it is a virtual data set that points to other files, "
+            f"which emds does not follow. Copy it into one file."
+        )
+
+
+def _source(dataset: Any, path: Path, key: str, name: str) -> ArraySource:
+    location = f"{path}:{key}"
+    attributes = dict(dataset.attrs)
+    voxel_size, offset = place_from_attributes(attributes, location)
+    shape, chunks = dataset.shape, dataset.chunks
+    decoded = int(np.prod(chunks, dtype=object)) * dataset.dtype.itemsize if chunks else 0
+    return ArraySource(
+        location=location,
+        name=name,
+        values=dataset,
+        axes=default_axes(len(shape)),
+        chunk_shape=chunks or (1,) * max(0, len(shape) - 2) + shape[-2:],
+        decoded_bytes=decoded,
+        voxel_size=voxel_size,
+        offset=offset,
+        attributes=_of_emds(attributes),
+        meant_as=role_of_path(key),
+    )
+
+
+def _of_emds(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    stored = attributes.get("emds")
+    if not isinstance(stored, str):
+        return {}
+    try:
+        content = json.loads(stored)
+    except json.JSONDecodeError:
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,131 @@
+"""How a user names a volume: a path, and perhaps a key inside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from emds.errors import VolumeError
+
+Kind = Literal["zarr", "hdf5", "tiff", "png", "slices"]
+
+ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
+SLICE_SUFFIXES = (".tif", ".tiff", ".png")
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+@dataclass(frozen=True)
+class Location:
+    """A file or folder, what kind it is, and the key of an array or group inside it."""
+
+    path: Path
+    kind: Kind
+    key: str
+
+
+def parse_location(location: str | Path, key: str | None = None) -> Location:
+    """Find the file or folder that a location starts with, and its kind.
+
+    Accepted are ``path``, ``path.zarr/inner/array`` and ``file.h5:volumes/raw`` (a colon or a
+    slash before the key, for zarr and HDF5 alike).
+
+    Parameters
+    ----------
+    location : str or Path
+        As the user wrote it.
+    key : str, optional
+        Key inside it, added to the one in `location`.
+
+    Raises
+    ------
+    VolumeError
+        If nothing is there, or it is no kind of file that emds reads.
+    """
+    text = str(location)
+    if "://" in text:
+        raise VolumeError(f"cannot read {text!r}: emds reads local files; download it first.")
+    path, inner = _split(text)
+    if path is None:
+        raise VolumeError(f"cannot read {text!r}: there is no such file or folder.")
+    keys = [part for part in (inner, key) if part]
+    full_key = "/".join("/".join(keys).replace("\\", "/").strip("/").split("/"))
+    if path.is_dir():
+        root = _zarr_root(path)
+        if root is not None:
+            inside = path.relative_to(root).as_posix()
+            parts = [part for part in (inside, full_key) if part not in ("", ".")]
+            return Location(root, "zarr", "/".join(parts))
+        _refuse_key(text, inner)
+        return Location(path, _kind_of_folder(path, text), full_key)
+    return Location(path, _kind_of_file(path), full_key)
+
+
+def _split(text: str) -> tuple[Path | None, str]:
+    """Cut a location into the longest part that exists and the key behind it."""
+    path = Path(text)
+    if path.exists():
+        return path, ""
+    for place in (i for i, letter in enumerate(text) if letter == ":"):
+        if place and Path(text[:place]).exists():
+            return Path(text[:place]), text[place + 1 :]
+    for parent in path.parents:
+        if parent.is_file() or (parent.is_dir() and _is_zarr(parent)):
+            return parent, path.relative_to(parent).as_posix()
+        if parent.is_dir():
+            break
+    return None, ""
+
+
+def _refuse_key(text: str, inner: str) -> None:
+    if inner:
+        raise VolumeError(
+            f"cannot read {text!r}: {inner!r} names an array inside a folder that is not zarr."
+        )
+
+
+def _is_zarr(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ZARR_METADATA)
+
+
+def _zarr_root(folder: Path) -> Path | None:
+    """Return the outermost zarr group that holds `folder`, so that keys are always whole."""
+    if not _is_zarr(folder):
+        return None
+    root = folder
+    # "." has no parents to climb, so look at absolute paths and answer in the user's own.
+    while root.name and root.parent != root and _is_zarr(root.parent):
+        root = root.parent
+    return root
+
+
+def _kind_of_folder(folder: Path, text: str) -> Kind:
+    if any(child.suffix.lower() in SLICE_SUFFIXES for child in folder.iterdir()):
+        return "slices"
+    raise VolumeError(
+        f"cannot read {text!r}: the folder is neither zarr (no {', '.join(ZARR_METADATA)}) nor "
+        f"does it hold slices ({', '.join(SLICE_SUFFIXES)})."
+    )
+
+
+def _kind_of_file(path: Path) -> Kind:
+    if path.name in ("zarr.json", ".zarray", ".zgroup", ".zattrs"):
+        raise VolumeError(f"cannot read {str(path)!r}: name the folder, {path.parent}.")
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise VolumeError(f"cannot read {str(path)!r}: {error.strerror}.") from error
+    if start == _HDF5_MAGIC:
+        return "hdf5"
+    if start == _PNG_MAGIC:
+        return "png"
+    if start[:4] in _TIFF_MAGIC:
+        return "tiff"
+    raise VolumeError(
+        f"cannot read {str(path)!r}: it does not start like an HDF5, TIFF or PNG file "
+        f"(first bytes {json.dumps(start.decode('latin-1'))}). It is damaged or of another kind."
+    )

@@ -1,0 +1,308 @@
+"""Writing zarr: OME-Zarr images with checksummed chunks, alone or several in one container."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numcodecs  # type: ignore[import-untyped]
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from typing_extensions import override
+from zarr.codecs import ZstdCodec
+
+from emds.geometry import Roi, Triple
+from emds.io.ome import OmeVersion, build_label_list, build_multiscale
+from emds.io.output import PendingOutput
+from emds.io.source import Role
+from emds.io.volume import Nanometres
+from emds.io.writable import ArraySpec, WritableVolume, as_json, clipped_chunks
+from emds.io.zarr_volume import WRITTEN_WHOLE, chunk_files
+
+
+class ZarrImage(WritableVolume):
+    """One image of a container: the array ``0`` of an OME-Zarr group.
+
+    Parameters
+    ----------
+    location : str
+        Final name, for messages.
+    group : zarr.Group
+        Empty group with the OME metadata.
+    folder : Path
+        Where `group` lies now.
+    spec : ArraySpec
+        What the array shall be.
+    store_attributes : callable
+        Puts emds' own attributes where they belong.
+    owner : Container or None
+        The container of which this is the only image, and which it therefore commits.
+    """
+
+    def __init__(
+        self,
+        location: str,
+        group: zarr.Group,
+        folder: Path,
+        spec: ArraySpec,
+        store_attributes: Callable[[Mapping[str, Any]], None],
+        owner: Container | None = None,
+    ) -> None:
+        super().__init__(location, spec)
+        self._owner = owner
+        self._array = _create_array(group, spec)
+        self._folder = folder / "0"
+        self._store_attributes = store_attributes
+        self.set_attributes(spec.attributes)
+
+    @override
+    def read(self, roi: Roi | None = None) -> NDArray[Any]:
+        values = self._array[(..., *(roi or self.roi).slices())]
+        return np.array(values, order="C")
+
+    @override
+    def _store(self, roi: Roi, values: NDArray[Any]) -> None:
+        for begin, end, size, chunk in zip(
+            roi.offset, roi.end, self.shape, self.chunk_shape, strict=True
+        ):
+            # Two writers that share a chunk would each undo the other's part of it.
+            assert begin % chunk == 0, f"{roi} starts inside a chunk of {self.chunk_shape}"
+            assert end % chunk == 0 or end == size, f"{roi} ends inside a chunk"
+        self._array[(..., *roi.slices())] = values
+
+    @override
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        super().set_attributes(attributes)
+        self._store_attributes(self.attributes)
+
+    @override
+    def commit(self) -> None:
+        if self._owner is not None:
+            self._owner.commit()
+
+    @override
+    def close(self) -> None:
+        if self._owner is not None:
+            self._owner.close()
+
+    def check_whole(self) -> None:
+        """Fail if a chunk was never written: it would read back as zeros elsewhere."""
+        index = tuple(slice(0, size) for size in self._array.shape)
+        for path in chunk_files(self._array, self._folder, index):
+            if not path.exists():
+                raise RuntimeError(f"{self.location} was not written everywhere: no {path}")
+
+
+class Container:
+    """An OME-Zarr group under construction: a root image, label images, and other images.
+
+    Use it in a ``with`` block: it appears at its target when the block ends well, and is removed
+    when it ends with an exception. The images made from it need no block of their own.
+
+    Parameters
+    ----------
+    target : Path
+        A folder, usually ``*.zarr``.
+    overwrite : bool
+        An existing output may be replaced (at the end).
+    ome_version : {"0.5", "0.4"}
+        0.5 is zarr 3, 0.4 is zarr 2.
+    """
+
+    def __init__(self, target: Path, *, overwrite: bool, ome_version: OmeVersion) -> None:
+        self.location = str(target)
+        self._version: OmeVersion = ome_version
+        self._output = PendingOutput(target, overwrite=overwrite, folder=True)
+        self._folder = self._output.partial
+        self._root = zarr.open_group(
+            str(self._folder), mode="w", zarr_format=3 if ome_version == "0.5" else 2
+        )
+        self._images: dict[str, ZarrImage] = {}
+        self._root_attributes: dict[str, Any] = {}
+
+    def create_image(
+        self,
+        name: str | None,
+        shape: Triple,
+        dtype: Any,
+        *,
+        channels: int | None = None,
+        chunk_shape: Triple | None = None,
+        voxel_size: Nanometres | None = None,
+        offset: Nanometres = (0.0, 0.0, 0.0),
+        role: Role | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> ZarrImage:
+        """Add an image; None as `name` makes it the root image.
+
+        The attributes of the root image are those of the container.
+
+        Parameters
+        ----------
+        name : str or None
+            Folder in the container, e.g. ``affinities``.
+        shape : (Z, Y, X)
+            In voxels.
+        dtype : numpy dtype
+            Of a voxel.
+        channels : int, optional
+            Makes the array (c, z, y, x), with one channel to a chunk.
+        chunk_shape : (z, y, x), optional
+            Default (16, 256, 256); clipped to `shape`.
+        voxel_size, offset : (z, y, x) float
+            Nanometres.
+        role : {"raw", "labels", "affinities"}, optional
+            What it holds; by default ``affinities`` with channels, else ``raw``.
+        attributes : mapping, optional
+            JSON metadata.
+        """
+        spec = ArraySpec(
+            shape=shape,
+            dtype=np.dtype(dtype),
+            channels=channels,
+            chunk_shape=clipped_chunks(chunk_shape, shape),
+            voxel_size=voxel_size,
+            offset=offset,
+            role=role or ("raw" if channels is None else "affinities"),
+            attributes=attributes or {},
+        )
+        return self._add(name or "", spec)
+
+    def create_only_image(self, spec: ArraySpec) -> ZarrImage:
+        """Add the root image and make the container follow its ``with`` block."""
+        return self._add("", spec, owner=self)
+
+    def create_labels(
+        self,
+        name: str,
+        shape: Triple,
+        dtype: Any = np.uint64,
+        *,
+        chunk_shape: Triple | None = None,
+        voxel_size: Nanometres | None = None,
+        offset: Nanometres = (0.0, 0.0, 0.0),
+        attributes: Mapping[str, Any] | None = None,
+    ) -> ZarrImage:
+        """Add a label image under ``labels/<name>``; parameters as for `create_image`."""
+        spec = ArraySpec(
+            shape=shape,
+            dtype=np.dtype(dtype),
+            chunk_shape=clipped_chunks(chunk_shape, shape),
+            voxel_size=voxel_size,
+            offset=offset,
+            role="labels",
+            attributes=attributes or {},
+        )
+        image = self._add(f"labels/{name}", spec)
+        names = [path.split("/")[1] for path in self._images if path.startswith("labels/")]
+        self._root.require_group("labels").attrs.update(build_label_list(names, self._version))
+        return image
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Replace the container's own JSON metadata."""
+        self._root_attributes = as_json(attributes)
+        self._store_root_attributes({})
+
+    def _add(self, path: str, spec: ArraySpec, owner: Container | None = None) -> ZarrImage:
+        if path in self._images:
+            raise ValueError(f"{self.location} already has an image {path or '(root)'!r}")
+        group = self._root.require_group(path) if path else self._root
+        name = path.rsplit("/", 1)[-1] or self._output.target.stem
+        labels_of = "../../" if path.startswith("labels/") and "" in self._images else ""
+        group.attrs.update(
+            build_multiscale(
+                name,
+                spec.axes,
+                spec.voxel_size,
+                spec.offset,
+                self._version,
+                labels_of=labels_of if spec.role == "labels" else None,
+            )
+        )
+
+        def store(attributes: Mapping[str, Any]) -> None:
+            group.attrs["emds"] = dict(attributes)
+
+        image = ZarrImage(
+            f"{self.location}/{path}".rstrip("/"),
+            group,
+            self._folder / path,
+            spec,
+            store if path else self._store_root_attributes,
+            owner,
+        )
+        self._images[path] = image
+        return image
+
+    def _store_root_attributes(self, of_image: Mapping[str, Any]) -> None:
+        root_image = self._images.get("")
+        shared = of_image or (root_image.attributes if root_image else {})
+        self._root.attrs["emds"] = {**shared, **self._root_attributes}
+
+    def commit(self) -> None:
+        """Finish the container and give it its final name."""
+        for image in self._images.values():
+            image.check_whole()
+        self._output.commit()
+
+    def close(self) -> None:
+        """Remove what was written, unless it was committed."""
+        self._output.abort()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self.commit()
+        finally:
+            self.close()
+
+
+def create_zarr_volume(
+    target: Path, spec: ArraySpec, *, overwrite: bool, ome_version: OmeVersion
+) -> ZarrImage:
+    """Start a container with nothing but its root image, which commits it."""
+    container = Container(target, overwrite=overwrite, ome_version=ome_version)
+    try:
+        return container.create_only_image(spec)
+    except BaseException:
+        container.close()
+        raise
+
+
+def _create_array(group: zarr.Group, spec: ArraySpec) -> zarr.Array[Any]:
+    """Make the array so that damage shows: checksums, and every chunk stored.
+
+    Without checksums a flipped bit reads back as a plausible voxel; without empty chunks one that
+    was lost reads back as zeros.
+    """
+    return group.create_array(
+        "0",
+        shape=spec.array_shape,
+        dtype=spec.dtype,
+        chunks=spec.array_chunks,
+        compressors=(
+            ZstdCodec(level=1, checksum=True)
+            if group.metadata.zarr_format == 3
+            else numcodecs.Zstd(level=1, checksum=True)
+        ),
+        dimension_names=tuple(spec.axes) if group.metadata.zarr_format == 3 else None,
+        chunk_key_encoding=(
+            None
+            if group.metadata.zarr_format == 3
+            else {"name": "v2", "separator": "/"}  # OME-Zarr 0.4 asks for nested chunks
+        ),
+        config={"write_empty_chunks": True},
+        fill_value=0,
+        attributes={"emds": {WRITTEN_WHOLE: True, "role": spec.role}},
+    )
