@@ -1,0 +1,269 @@
+"""The commands: each reads its options, opens its volumes, calls one stage, prints the result.
+
+What a command needs is imported when it runs, so that ``emds --help`` loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from emds.cli import options
+from emds.cli.console import console_of, print_json, print_table, print_yaml
+from emds.cli.inputs import open_pair, parse_roi
+
+
+def simulate_noise(
+    ctx: typer.Context,
+    raw: options.RawVolume,
+    kind: Annotated[
+        options.NoiseKind,
+        typer.Option("--type", metavar="KIND", help="gaussian-poisson, film, gaussian or poisson."),
+    ],
+    sigma: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="LO HI", help="Gaussian standard deviation, grey levels.  [default: 55 85]"
+        ),
+    ] = None,
+    lam: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="LO HI", help="Poisson: electrons per grey level.  [default: 0.6 0.8]"
+        ),
+    ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="gaussian-poisson: shot, additive, gain; film: minmax, unitmean.  "
+            "[default: shot; minmax]",
+        ),
+    ] = None,
+    film_kernel: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Film: side of the blur, voxels, odd.  [default: 5]"),
+    ] = None,
+    film_max: Annotated[
+        float | None, typer.Option(min=0, metavar="X", help="Film: largest factor.  [default: 1.5]")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Same seed, same noise.")] = 0,
+    roi: options.RoiText = None,
+    key: options.Key = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="PATH",
+            help="Volume to write.  [default: RAW_noisy.zarr beside RAW]",
+        ),
+    ] = None,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Add noise to a clean image, and print the output's path.
+
+    Strengths are drawn anew for each section between LO and HI. The noise of a voxel depends on
+    the seed and its position alone, so a region gets the very bytes that the whole would give.
+    """
+    from emds.io import open_volume
+    from emds.noise import make_noise_model
+    from emds.stages.simulate_noise import simulate_noise as stage
+
+    asked = {"sigma": sigma, "lam": lam, "mode": mode, "kernel": film_kernel, "maximum": film_max}
+    given = {name: value for name, value in asked.items() if value is not None}
+    model = make_noise_model(kind, **given)
+    with open_volume(raw, key=key, role="raw") as source, console_of(ctx).progress() as progress:
+        written = stage(
+            source,
+            model,
+            out=out,
+            seed=seed,
+            roi=parse_roi(roi, source),
+            overwrite=overwrite,
+            progress=progress,
+        )
+    typer.echo(written)
+
+
+def train(
+    ctx: typer.Context,
+    raw: Annotated[
+        str | None,
+        typer.Argument(metavar="RAW", help="Clean uint8 image; may stand in the config instead."),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="LABELS", help="Instance ids of the same voxels.  [default: those in RAW]"
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="joint, dn_only, seg_only or sequential.  [default: joint]"
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Settings to start from: paper, modern or cpu."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", metavar="FILE", help="YAML or JSON with settings."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change one setting, e.g. optimizer.lr=0.001; repeatable.",
+        ),
+    ] = None,
+    train_sections: options.TrainSections = None,
+    validation_sections: options.ValidationSections = None,
+    init: options.InitialParts = None,
+    steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Optimiser steps.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Of weights, samples and noise.  [default: 555]"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Run folder.  [default: runs/RECIPE]"),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --out, bit for bit on a CPU.")
+    ] = False,
+    overwrite: options.Overwrite = False,
+    device: options.Device = "auto",
+) -> None:
+    """Train networks on clean sections with instance labels.
+
+    Noise is added on the way. Command line beats --set, --set beats the config file, the file
+    beats the preset. The run folder receives best.pt, last.pt, the curve metrics.jsonl and what
+    --resume needs.
+    """
+    from emds.config import load_train_config
+    from emds.stages.train import train as stage
+
+    chosen = load_train_config(
+        preset,
+        config,
+        settings or (),
+        {
+            "recipe": recipe,
+            "steps": steps,
+            "seed": seed,
+            "init": dict(init) if init else None,
+            "data": {
+                "raw": raw,
+                "labels": labels,
+                "train": train_sections,
+                "validation": validation_sections,
+            },
+        },
+    )
+    folder = out or Path("runs") / chosen.recipe
+    with console_of(ctx).progress() as progress:
+        best = stage(
+            chosen, folder, resume=resume, overwrite=overwrite, device=device, progress=progress
+        )
+    console_of(ctx).note(f"wrote {best}")
+
+
+def evaluate(
+    ctx: typer.Context,
+    seg: Annotated[
+        str | None, typer.Argument(metavar="SEG", help="Labels to score, e.g. seg.zarr.")
+    ] = None,
+    gt: Annotated[
+        str | None, typer.Argument(metavar="GT", help="Ground truth; its id 0 is ignored.")
+    ] = None,
+    denoised: Annotated[
+        str | None, typer.Option(metavar="IMAGE", help="Image to score; needs --clean.")
+    ] = None,
+    clean: Annotated[
+        str | None, typer.Option(metavar="IMAGE", help="The same image without noise.")
+    ] = None,
+    protocol: Annotated[
+        list[options.Protocol] | None,
+        typer.Option(
+            metavar="NAME",
+            help="volume: in 3-D. strict: per section, parts that touch nowhere are separate. "
+            "paper: per section with the 3-D ids. released: as the authors' script. "
+            "Repeatable.  [default: volume, strict]",
+        ),
+    ] = None,
+    convention: Annotated[
+        Literal["cremi", "skimage"], typer.Option(help="How the adapted Rand error counts.")
+    ] = "cremi",
+    roi: options.RoiText = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Score a segmentation, a denoised image, or both.
+
+    Printed are VOI, adapted Rand error, CREMI score, PSNR and SSIM. A SEG made from a part of the
+    volume is compared with that part of GT. --roi is a box of GT (of CLEAN); a SEG that has just
+    the shape of that box is taken whole.
+    """
+    from emds.stages.evaluate import DEFAULT_PROTOCOLS
+    from emds.stages.evaluate import evaluate as stage
+
+    with ExitStack() as stack, console_of(ctx).progress() as progress:
+        labels = open_pair(stack, seg, gt, "labels", roi)
+        images = open_pair(stack, denoised, clean, "raw", roi)
+        report = stage(
+            *labels,
+            denoised=images[0],
+            clean=images[1],
+            protocols=[choice.value for choice in protocol] if protocol else DEFAULT_PROTOCOLS,
+            convention=convention,
+            progress=progress,
+        )
+    if as_json:
+        print_json(report.to_dict())
+        return
+    print_table("lrl", ("measure", "value", ""), [_table_row(*row) for row in report.rows()])
+    for note in report.notes:
+        console_of(ctx).note(note)
+
+
+def info(
+    location: Annotated[str, typer.Argument(metavar="LOCATION", help="A volume or a checkpoint.")],
+    as_json: options.AsJson = False,
+) -> None:
+    """Say what a file is: a volume's arrays, a model's history."""
+    from emds.stages.info import info as stage
+
+    facts = stage(location)
+    if as_json:
+        print_json(facts)
+    else:
+        print_yaml(facts)
+
+
+def demo(
+    ctx: typer.Context,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to write.")
+    ] = Path("demo"),
+    checkpoint: options.CheckpointFile = None,
+) -> None:
+    """Go the whole way on a small made-up volume.
+
+    Makes a volume with ground truth, adds noise, runs the checkpoint, scores the result, and
+    writes a page to open in a browser.
+    """
+    from emds.stages.demo import demo as stage
+
+    with console_of(ctx).progress() as progress:
+        summary = stage(out, checkpoint=checkpoint, progress=progress)
+    print_yaml(summary)
+
+
+def _table_row(name: str, value: float | None, note: str) -> tuple[str, str, str]:
+    return name, "inf" if value is None else f"{value:.4f}", note

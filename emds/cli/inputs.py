@@ -1,0 +1,43 @@
+"""Opening what the user named, cut to the region the user asked for."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Literal
+
+from emds.geometry import Roi
+
+if TYPE_CHECKING:
+    from emds.io.volume import Volume
+
+
+def parse_roi(text: str | None, volume: Volume) -> Roi | None:
+    """Read ``--roi`` against the volume it is meant for; None stays None."""
+    return None if text is None else Roi.parse(text, volume.shape)
+
+
+def open_pair(
+    stack: ExitStack,
+    judged: str | None,
+    reference: str | None,
+    role: Literal["raw", "labels"],
+    roi: str | None,
+) -> tuple[Volume | None, Volume | None]:
+    """Open a result and what it is judged by, each if given, until `stack` is left.
+
+    `roi` is a box of the reference. A result that has the shape of that box was made from it
+    and is taken whole; any other is cut likewise.
+    """
+    from emds.io import open_volume
+    from emds.io.volume import CroppedVolume
+
+    result, truth = (
+        stack.enter_context(open_volume(place, role=role)) if place is not None else None
+        for place in (judged, reference)
+    )
+    if roi is None or result is None or truth is None:
+        return result, truth
+    box = Roi.parse(roi, truth.shape)
+    if result.shape != box.shape:
+        result = CroppedVolume(result, Roi.parse(roi, result.shape))
+    return result, CroppedVolume(truth, box)

@@ -1,0 +1,186 @@
+"""Options that several commands share: one name, one unit and one help text for each."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from emds.geometry import Triple
+
+NoiseKind = Literal["gaussian-poisson", "film", "gaussian", "poisson"]
+
+
+class Protocol(Enum):
+    """Choices of ``--protocol``; Typer repeats enums, but not Literals."""
+
+    VOLUME = "volume"
+    STRICT = "strict"
+    PAPER = "paper"
+    RELEASED = "released"
+    ALL = "all"
+
+
+_VOLUME_HELP = (
+    "TIFF, Zarr or HDF5 file, or a folder of TIFF/PNG slices; an array inside it may be named "
+    "with it, as in file.h5:volumes/raw or file.zarr/raw."
+)
+
+
+def parse_sections(text: str | tuple[int, int]) -> tuple[int, int]:
+    """Read ``z0:z1``, a half-open range of sections.
+
+    Examples
+    --------
+    >>> parse_sections("56:200")
+    (56, 200)
+    """
+    if isinstance(text, tuple):
+        return text
+    match = re.fullmatch(r"(\d+):(\d+)", text.strip())
+    if match is None or int(match[1]) >= int(match[2]):
+        raise typer.BadParameter(
+            f"{text!r} must be a range of sections z0:z1 with z0 < z1, such as 56:200"
+        )
+    return int(match[1]), int(match[2])
+
+
+def parse_part(text: str | tuple[str, str]) -> tuple[str, str]:
+    """Read ``denoiser=PATH``.
+
+    Examples
+    --------
+    >>> parse_part("denoiser=runs/dn/best.pt")
+    ('denoiser', 'runs/dn/best.pt')
+    """
+    if isinstance(text, tuple):
+        return text
+    part, _, path = text.partition("=")
+    if part not in ("denoiser", "segmenter", "fusion") or not path:
+        raise typer.BadParameter(
+            f"{text!r} must look like denoiser=PATH (or segmenter=PATH, fusion=PATH)"
+        )
+    return part, path
+
+
+def _sections(name: str, text: str) -> Any:
+    return typer.Option(name, parser=parse_sections, metavar="Z0:Z1", help=text)
+
+
+# What is read.
+RawVolume = Annotated[str, typer.Argument(metavar="RAW", help=f"Clean image. {_VOLUME_HELP}")]
+NoisyVolume = Annotated[str, typer.Argument(metavar="NOISY", help=f"Image. {_VOLUME_HELP}")]
+Key = Annotated[
+    str | None,
+    typer.Option("--key", "-k", metavar="NAME", help="Array inside the input, e.g. volumes/raw."),
+]
+RoiText = Annotated[
+    str | None,
+    typer.Option(
+        "--roi",
+        metavar="Z0:Z1,Y0:Y1,X0:X1",
+        help="Box to work on, in voxels, end excluded; a bound or an axis left out is whole.",
+    ),
+]
+CheckpointFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint",
+        "-m",
+        metavar="FILE",
+        help="Model file from `emds train`.  [default: the shipped one]",
+    ),
+]
+VoxelSize = Annotated[
+    tuple[float, float, float] | None,
+    typer.Option(
+        metavar="Z Y X", help="Voxel size in nanometres, where the input does not say or is wrong."
+    ),
+]
+IntensityRange = Annotated[
+    tuple[float, float] | None,
+    typer.Option(
+        metavar="LOW HIGH",
+        help="Grey values that correspond to 0 and 255 of an 8-bit image.  "
+        "[needed unless the input is uint8]",
+    ),
+]
+
+# What is written.
+OutContainer = Annotated[
+    str, typer.Option("--out", "-o", metavar="PATH", help="OME-Zarr container to write.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+# How it is computed.
+Tile = Annotated[
+    Triple | None,
+    typer.Option(
+        metavar="Z Y X",
+        help="What the network sees at once, voxels.  [default: 1 and twice the training crop]",
+    ),
+]
+Overlap = Annotated[
+    Triple | None,
+    typer.Option(
+        metavar="Z Y X",
+        help="What neighbouring tiles share, voxels.  [default: a quarter of the tile]",
+    ),
+]
+BlockShape = Annotated[
+    Triple | None,
+    typer.Option(
+        metavar="Z Y X",
+        help="Voxels worked on at once; never changes the result.  [default: chosen by size]",
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Tiles computed together.  [default: by device]"),
+]
+Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")]
+Precision = Annotated[
+    Literal["fp32", "bf16"], typer.Option(help="Arithmetic; bf16 is for recent GPUs.")
+]
+Image = Annotated[
+    Literal["fused", "coarse"],
+    typer.Option(help="Which denoised image to write: the final or the denoiser's own."),
+]
+Backend = Annotated[
+    Literal["numba", "elf"], typer.Option(help="Mutex watershed: ours, or the one of elf.")
+]
+MutexStrides = Annotated[
+    Triple | None,
+    typer.Option(
+        metavar="Z Y X",
+        help="Use mutex edges at every n-th voxel only.  [default: the checkpoint's]",
+    ),
+]
+MinSize = Annotated[
+    int,
+    typer.Option(
+        min=0, metavar="N", help="Segments smaller than this, in voxels, join a neighbour."
+    ),
+]
+
+# What is trained.
+TrainSections = Annotated[
+    tuple[int, int] | None, _sections("--train", "Sections to train on, end excluded.")
+]
+ValidationSections = Annotated[
+    tuple[int, int] | None,
+    _sections("--validation", "Sections held out for choosing the best checkpoint."),
+]
+InitialParts = Annotated[
+    list[Any] | None,
+    typer.Option(
+        "--init",
+        parser=parse_part,
+        metavar="PART=PATH",
+        help="Start a network (denoiser, segmenter, fusion) from a checkpoint; repeatable.",
+    ),
+]
