@@ -1,0 +1,133 @@
+"""The arrows between packages point down only, and each library has its place.
+
+::
+
+    cli → stages → {io, noise, tiling, networks, training, segmentation, metrics, demo}
+        → {config, geometry, errors}
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "emds"
+
+BASE = {"config", "errors", "geometry"}
+
+# What else a part of emds may import; every part may import itself, errors, geometry, config,
+# the type of a volume (emds.io.volume) and the version (emds).
+MAY_IMPORT = {
+    "__init__": {"io", "networks", "noise", "segmentation", "stages"},
+    "__main__": {"cli"},
+    "cli": {"io", "noise", "pretrained", "stages"},
+    "stages": {
+        "demo",
+        "io",
+        "metrics",
+        "networks",
+        "noise",
+        "pretrained",
+        "segmentation",
+        "tiling",
+        "training",
+    },
+    "training": {"networks", "noise", "segmentation"},
+    "tiling": {"networks"},
+    "demo": set(),
+    "io": set(),
+    "metrics": set(),
+    "networks": set(),
+    "noise": set(),
+    "pretrained": set(),
+    "segmentation": set(),
+    "config": set(),
+    "geometry": set(),
+    "errors": set(),
+}
+
+# Which parts may import a library; what is not listed may be imported anywhere.
+HOME = {
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "torch": {"networks", "training", "tiling", "stages"},
+    "zarr": {"io"},
+    "yaozarrs": {"io"},
+    "tifffile": {"io"},
+    "imagecodecs": {"io"},
+    "h5py": {"io"},
+    "numba": {"noise", "segmentation", "metrics", "demo"},
+    "elf": {"segmentation"},
+    "bioimage_cpp": {"segmentation"},
+    "skimage": {"metrics", "demo"},
+}
+
+
+def part_of(path: Path) -> str:
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def imports_of(source: str) -> set[str]:
+    """Return the dotted names a module imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are written in full"
+            # `from emds import io` names a module just as `import emds.io` does.
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def violations(part: str, source: str) -> list[str]:
+    allowed = BASE | {part, "__version__"} | MAY_IMPORT[part]
+    wrong = []
+    for name in sorted(imports_of(source)):
+        top, _, rest = name.partition(".")
+        if top == "emds" and rest and not rest.startswith("io.volume"):
+            if rest.split(".")[0] not in allowed:
+                wrong.append(name)
+        elif part not in HOME.get(top, {part}):
+            wrong.append(name)
+    return wrong
+
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_what_lies_below_it(path):
+    assert violations(part_of(path), path.read_text(encoding="utf-8")) == []
+
+
+def test_every_part_has_its_place():
+    assert {part_of(path) for path in MODULES} <= MAY_IMPORT.keys()
+
+
+def test_errors_and_geometry_rest_on_nothing():
+    assert parts_imported_by("errors") == set()
+    assert parts_imported_by("geometry") == {"errors"}
+    assert parts_imported_by("config") <= {"errors", "geometry"}
+
+
+def parts_imported_by(part: str) -> set[str]:
+    names = imports_of((PACKAGE / f"{part}.py").read_text(encoding="utf-8"))
+    return {name.split(".")[1] for name in names if name.startswith("emds.")}
+
+
+@pytest.mark.parametrize(
+    ("part", "source"),
+    [
+        ("metrics", "import torch"),
+        ("noise", "def f():\n    import zarr.codecs"),
+        ("io", "from emds.noise import add_noise"),
+        ("stages", "from emds.cli.console import Console"),
+        ("stages", "import typer"),
+        ("segmentation", "from emds import metrics"),
+        ("networks", "from emds.io import open_volume"),
+    ],
+)
+def test_the_check_notices(part, source):
+    assert violations(part, source)
