@@ -132,6 +132,30 @@ class MemoryVolume(Volume):
         self.attributes = dict(attributes)
 
 
+class CachedVolume(Volume):
+    """A volume of which one box is held in memory; only that box can be read.
+
+    Coordinates stay those of the whole volume.
+    """
+
+    def __init__(self, whole: Volume, roi: Roi) -> None:
+        self.cached = roi
+        self.values = whole.read(roi)
+        self.location = whole.location
+        self.shape = whole.shape
+        self.channels = whole.channels
+        self.dtype = whole.dtype
+        self.chunk_shape = whole.chunk_shape
+        self.voxel_size = whole.voxel_size
+        self.offset = whole.offset
+        self.attributes = whole.attributes
+
+    @override
+    def read(self, roi: Roi | None = None) -> NDArray[Any]:
+        box = (roi or self.roi).relative_to(self.cached.offset)
+        return self.values[(..., *box.slices())].copy(order="C")
+
+
 class CroppedVolume(Volume):
     """A box of another volume, as a volume of its own (what ``--roi`` gives a stage)."""
 

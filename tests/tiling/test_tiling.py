@@ -1,5 +1,7 @@
 """One grid for the whole volume; blending identity predictions returns the volume."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -31,7 +33,7 @@ class Position(Identity):
     """Returns what depends on the place in the tile, so every seam matters."""
 
     def __call__(self, tiles):
-        n, z, y, x = tiles.shape
+        _, z, y, x = tiles.shape
         ramp = np.arange(z * y * x, dtype=np.float32).reshape(z, y, x)
         return np.stack([tiles + ramp, tiles * ramp], axis=1).astype(np.float32)
 
@@ -111,7 +113,7 @@ def test_tiles_cover_the_volume_and_overlap_enough(layout):
         assert starts[0] == 0
         assert starts[-1] + tile >= n
         assert starts[-1] + tile == n or len(starts) == 1
-        assert all(0 < b - a <= tile - overlap for a, b in zip(starts, starts[1:]))
+        assert all(0 < b - a <= tile - overlap for a, b in pairwise(starts))
 
 
 def test_slabs_compute_no_tile_twice():

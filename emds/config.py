@@ -1,0 +1,296 @@
+"""What a person may configure: frozen models, unknown keys refused, presets as plain data.
+
+Precedence: command line (`--set a.b=v`) over file over preset over default.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from emds.errors import ConfigError
+from emds.geometry import Triple
+
+Range = tuple[float, float]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(_Model):
+    """Where the training sections are."""
+
+    raw: str | None = Field(None, description="location of the clean images, uint8")
+    labels: str | None = Field(None, description="location of the instance labels")
+    train: tuple[int, int] | None = Field(
+        None, description="sections to train on, half-open; default: all that are not held out"
+    )
+    validation: tuple[int, int] | None = Field(
+        None, description="sections held out for selection; default: the last tenth, at least one"
+    )
+    cache_gib: float = Field(
+        4.0, gt=0, description="training sections up to this size are kept in memory, GiB"
+    )
+
+
+class NoiseModelConfig(_Model):
+    """One noise model; what is left out keeps the model's default."""
+
+    kind: Literal["gaussian-poisson", "film", "gaussian", "poisson"] = "gaussian-poisson"
+    sigma: Range | None = Field(None, description="Gaussian sd, grey levels")
+    lam: Range | None = Field(None, description="expected electrons per grey level")
+    mode: str | None = Field(None, description="shot, additive, gain; film: minmax, unitmean")
+    kernel: int | None = Field(None, description="film: side of the box blur, voxels")
+    maximum: float | None = Field(None, description="film: largest multiplier")
+    share: float = Field(1.0, gt=0, description="how often this model is drawn, relative")
+
+    def options(self) -> dict[str, Any]:
+        """Return what `emds.noise.make_noise_model` takes besides the kind."""
+        return self.model_dump(exclude={"kind", "share"}, exclude_none=True)
+
+
+class NoiseConfig(_Model):
+    """How clean images become the network's input."""
+
+    online: bool = Field(True, description="draw new noise for every sample; else fixed by place")
+    models: tuple[NoiseModelConfig, ...] = Field(
+        (NoiseModelConfig(),),  # type: ignore[call-arg]
+        min_length=1,
+        description="drawn per sample; validation uses the first",
+    )
+
+
+class AugmentConfig(_Model):
+    """Changes that leave the task the same."""
+
+    dihedral: bool = Field(True, description="flips and quarter turns in the plane")
+    planes: Literal["xy", "all"] = Field(
+        "xy", description="all: also cut samples along xz and yz; for isotropic voxels only"
+    )
+
+
+class OptimizerConfig(_Model):
+    """How the weights move."""
+
+    name: Literal["adam", "adamw"] = "adamw"
+    lr: float = Field(3e-4, gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    amsgrad: bool = False
+    schedule: Literal["poly", "cosine"] = Field(
+        "cosine", description="poly: (1 - t)^0.9; cosine: to zero, after the warm-up"
+    )
+    warmup_steps: int = Field(200, ge=0)
+    clip_norm: float | None = Field(1.0, gt=0, description="largest gradient norm")
+
+
+class LossConfig(_Model):
+    """Weights of the loss terms; None keeps the recipe's."""
+
+    coarse: float | None = Field(None, ge=0, description="MSE of the coarse image")
+    affinities: float | None = Field(None, ge=0, description="α, balanced cross-entropy")
+    fused: float | None = Field(None, ge=0, description="β, MSE of the fused image")
+    mask_border: bool = Field(False, description="ignore pairs that leave the crop")
+
+
+class ValidationConfig(_Model):
+    """How often and on what the run is judged."""
+
+    every: int = Field(500, gt=0, description="steps between validations")
+    sections: int = Field(8, gt=0, description="held-out sections used, evenly spaced")
+    mutex_strides: Triple = Field((1, 5, 5), description="of the mutex edges, voxels")
+
+
+class TrainConfig(_Model):
+    """Everything that decides the outcome of a training run."""
+
+    recipe: str = "joint"
+    width: Literal["tiny", "small", "paper", "large"] = "small"
+    iem_mode: Literal["window", "global", "window_shift", "linear", "released"] = "window"
+    crop: Annotated[int, Field(ge=16, multiple_of=8, description="side of a sample, pixels")] = 256
+    batch_size: int = Field(8, gt=0)
+    steps: int = Field(20_000, gt=0)
+    seed: int = Field(555, ge=0)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    ema_decay: float = Field(0.999, ge=0, lt=1, description="0 keeps the raw weights")
+    log_every: int = Field(10, gt=0, description="steps between lines in metrics.jsonl")
+    save_every: int = Field(250, gt=0, description="steps between resumable states")
+    offsets: tuple[Triple, ...] | None = Field(None, description="default: the paper's ten")
+    attractive: int = Field(2, gt=0, description="how many of the first offsets attract")
+    init: Mapping[Literal["denoiser", "segmenter", "fusion"], str] = Field(
+        default_factory=dict, description="checkpoints that networks start from"
+    )
+    license: str = Field("unstated", description="licence of the weights, kept in the checkpoint")
+    attribution: str = Field("", description="credit for the data, kept in the checkpoint")
+    data: DataConfig = DataConfig()  # type: ignore[call-arg]
+    noise: NoiseConfig = NoiseConfig()  # type: ignore[call-arg]
+    augment: AugmentConfig = AugmentConfig()  # type: ignore[call-arg]
+    optimizer: OptimizerConfig = OptimizerConfig()  # type: ignore[call-arg]
+    loss: LossConfig = LossConfig()  # type: ignore[call-arg]
+    validation: ValidationConfig = ValidationConfig()  # type: ignore[call-arg]
+
+    @model_validator(mode="after")
+    def _fixed_noise_has_a_place(self) -> TrainConfig:
+        if self.augment.planes == "all" and not self.noise.online:
+            raise ValueError(
+                "augment.planes=all cuts across sections, but noise.online=false fixes the noise "
+                "per section; set noise.online=true or augment.planes=xy"
+            )
+        return self
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    # Wang et al., MICCAI 2024, and what their training script sets.
+    "paper": {
+        "width": "paper",
+        "crop": 256,
+        "batch_size": 32,
+        "steps": 400_000,
+        "ema_decay": 0.0,
+        "noise": {"online": False},
+        "augment": {"dihedral": False},
+        "optimizer": {
+            "name": "adam",
+            "lr": 1e-4,
+            "eps": 0.01,
+            "weight_decay": 1e-6,
+            "amsgrad": True,
+            "schedule": "poly",
+            "warmup_steps": 0,
+            "clip_norm": None,
+        },
+        "validation": {"every": 1000},
+    },
+    # What we would train on one GPU.
+    "modern": {"width": "paper", "crop": 256, "batch_size": 16, "steps": 20_000},
+    # What two CPU cores manage in an hour or two.
+    "cpu": {
+        "width": "small",
+        "crop": 128,
+        "batch_size": 8,
+        "steps": 2_000,
+        "optimizer": {"lr": 2e-3, "warmup_steps": 100},
+        "validation": {"every": 250},
+    },
+}
+
+
+def load_train_config(
+    preset: str | None = None,
+    file: Path | None = None,
+    overrides: Iterable[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> TrainConfig:
+    """Merge preset, file, `--set` overrides and command-line options into one configuration.
+
+    Parameters
+    ----------
+    preset : str, optional
+        A key of `PRESETS`; a file may name it too, under ``preset``.
+    file : Path, optional
+        YAML or JSON with the fields of `TrainConfig`.
+    overrides : iterable of str
+        ``a.b=value`` with a YAML value.
+    options : mapping, optional
+        Nested values that win over all others; None values are left out.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown or a value does not fit; the message names the place.
+
+    Examples
+    --------
+    >>> load_train_config("cpu", overrides=["optimizer.lr=0.001"]).optimizer.lr
+    0.001
+    """
+    from_file = _read_mapping(file) if file is not None else {}
+    preset = from_file.pop("preset", None) if preset is None else preset
+    if preset is not None and preset not in PRESETS:
+        raise ConfigError(
+            f"unknown preset {preset!r}; there are {', '.join(PRESETS)}.{_nearest(preset, PRESETS)}"
+        )
+    values: dict[str, Any] = {}
+    for layer in (PRESETS.get(preset or "", {}), from_file, _parse_overrides(overrides)):
+        values = _merge(values, layer)
+    return parse_train_config(_merge(values, _without_none(options or {})))
+
+
+def parse_train_config(values: Mapping[str, Any]) -> TrainConfig:
+    """Check plain data against `TrainConfig`; raises `ConfigError` with the place and a hint."""
+    try:
+        return TrainConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(problem) for problem in error.errors())) from None
+
+
+def _explain(problem: Any) -> str:
+    place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        shown = f"{place} = {problem['input']!r}: " if place else ""
+        return f"config: {shown}{problem['msg']}."
+    model: Any = TrainConfig
+    for part in problem["loc"][:-1]:
+        if isinstance(part, str) and issubclass(model, BaseModel):
+            annotation = model.model_fields[part].annotation
+            model = annotation if isinstance(annotation, type) else NoiseModelConfig
+    known = list(model.model_fields)
+    return (
+        f"config: unknown key {place!r}.{_nearest(str(problem['loc'][-1]), known)} "
+        f"Known here: {', '.join(known)}."
+    )
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def _read_mapping(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read config file {file}: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"config file {file} must hold a mapping of keys, not {values!r:.60}.")
+    return values
+
+
+def _parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not all(key.split(".")):
+            raise ConfigError(f"--set takes KEY=VALUE such as optimizer.lr=0.001, not {text!r}.")
+        try:
+            nested: Any = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {key}: {value!r} is not a YAML value: {error}") from None
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        values = _merge(values, nested)
+    return values
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else value
+        for key, value in values.items()
+        if value is not None
+    }

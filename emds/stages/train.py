@@ -1,0 +1,253 @@
+"""``emds train``: from labelled clean sections to a checkpoint."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from emds.config import TrainConfig
+from emds.errors import ConfigError, DataError, OutputExistsError, UsageError
+from emds.geometry import Roi, Triple
+from emds.io import open_volume
+from emds.io.identity import volume_identity
+from emds.io.volume import CachedVolume, Volume
+from emds.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from emds.networks.device import choose_device
+from emds.networks.joint import Architecture, JointNetwork
+from emds.segmentation.affinities import PAPER_OFFSETS, AffinitySpec
+from emds.stages.validation import Validator
+from emds.training.loop import RunFolder, TrainingState, start_state
+from emds.training.loop import train as run_training
+from emds.training.patches import PatchSampler
+from emds.training.recipes import Recipe, get_recipe
+
+Progress = Callable[[int, int, str], None]
+
+
+def train(
+    config: TrainConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Path:
+    """Train by a recipe and write ``best.pt`` and ``last.pt`` into a run folder.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        What to train, on what, how.
+    out : Path
+        Run folder: the checkpoints, the resumable ``state.pt`` and the curve ``metrics.jsonl``.
+    resume : bool
+        Continue the run in `out`; its configuration must be the same.
+    overwrite : bool
+        Replace a run in `out`.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``mps``.
+    progress : callable, optional
+        Told (done, total, text).
+
+    Returns
+    -------
+    Path
+        The best checkpoint.
+
+    Raises
+    ------
+    DataError, ConfigError, OutputExistsError, InterruptedRunError
+        As their names say; `InterruptedRunError` leaves a run that can be resumed.
+    """
+    recipe = get_recipe(config.recipe)
+    folder = RunFolder(out)
+    _claim(folder, resume, overwrite)
+    raw, labels = _open_data(config, recipe)
+    train_range, validation_range = _split(config, raw)
+    offsets = config.offsets or PAPER_OFFSETS
+    _check_offsets(offsets, config)
+    spec = AffinitySpec(offsets, tuple(i < config.attractive for i in range(len(offsets))))
+    chosen = choose_device(device)
+
+    torch.manual_seed(config.seed)
+    network = Architecture(
+        networks=recipe.networks,
+        width=config.width,
+        affinity_channels=len(offsets),
+        window=config.crop,
+        iem_mode=config.iem_mode,
+    ).build()
+    _load_initial_weights(network, config, recipe)
+    sampler = PatchSampler(
+        _cached(raw, train_range, config),
+        labels and _cached(labels, train_range, config),
+        train_range,
+        config,
+    )
+    validator = Validator(raw, labels, validation_range, config, spec, chosen)
+    state = start_state(network, recipe, config, chosen)
+    if resume:
+        state.load(folder.state, config.model_dump(mode="json"))
+    out.mkdir(parents=True, exist_ok=True)
+
+    identity = volume_identity(raw)
+    segmenting = "segmenter" in recipe.networks
+
+    def save(which: str, state: TrainingState) -> None:
+        averaged: Any = state.averaged.module
+        save_checkpoint(
+            Checkpoint(
+                architecture=network.architecture.to_dict(),
+                weights=averaged.state_dict(),
+                offsets=offsets if segmenting else (),
+                attractive=spec.attractive if segmenting else (),
+                mutex_strides=config.validation.mutex_strides,
+                crop=config.crop,
+                voxel_size=raw.voxel_size,
+                recipe=config.recipe,
+                noise=[model.model_dump(exclude_none=True) for model in config.noise.models],
+                config=config.model_dump(mode="json"),
+                data_hash=identity,
+                metrics={
+                    "step": state.step,
+                    "seconds": round(state.seconds, 1),
+                    "cpu_seconds": round(state.cpu_seconds, 1),
+                    "validation_sections": list(validation_range),
+                    **state.metrics,
+                },
+                license=config.license,
+                attribution=config.attribution,
+            ),
+            out / f"{which}.pt",
+        )
+
+    run_training(
+        state,
+        sampler,
+        recipe,
+        config,
+        offsets=offsets,
+        device=chosen,
+        folder=folder,
+        validate=validator,
+        save=save,
+        progress=progress or (lambda *_: None),
+    )
+    return out / "best.pt"
+
+
+def _claim(folder: RunFolder, resume: bool, overwrite: bool) -> None:
+    there = folder.path.exists() and any(folder.path.iterdir())
+    if resume and overwrite:
+        raise UsageError("--resume continues a run and --overwrite discards it: give one of them.")
+    if resume and not folder.state.is_file():
+        raise UsageError(
+            f"nothing to resume: {folder.path} holds no state.pt. Leave --resume out to start."
+        )
+    if there and not resume:
+        if not overwrite:
+            raise OutputExistsError(
+                f"{folder.path} is not empty. Continue that run with --resume, replace it with "
+                "--overwrite, or choose another --out."
+            )
+        if not (folder.state.is_file() or folder.log.is_file()):
+            raise OutputExistsError(
+                f"{folder.path} holds something other than a training run; --overwrite will not "
+                "delete it. Choose another --out."
+            )
+        shutil.rmtree(folder.path)
+
+
+def _open_data(config: TrainConfig, recipe: Recipe) -> tuple[Volume, Volume | None]:
+    if config.data.raw is None:
+        raise ConfigError("no training images: name them as RAW, or set data.raw.")
+    raw = open_volume(config.data.raw, role="raw")
+    if raw.dtype != "uint8":
+        raise DataError(
+            f"training images must be uint8, the scale the noise models are defined on; "
+            f"{raw.location} is {raw.dtype}. Convert it first."
+        )
+    if "segmenter" not in recipe.networks:
+        return raw, None
+    location = config.data.labels or config.data.raw
+    labels = open_volume(location, role="labels")
+    if labels.shape != raw.shape:
+        raise DataError(
+            f"raw and labels must have one shape: {raw.location} is {raw.shape}, "
+            f"{labels.location} is {labels.shape} (z, y, x)."
+        )
+    return raw, labels
+
+
+def _split(config: TrainConfig, raw: Volume) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return training and validation sections; without a word, the last tenth is held out."""
+    sections = raw.shape[0]
+    held = config.data.validation or (sections - max(1, sections // 10), sections)
+    train = config.data.train or ((0, held[0]) if held[0] > 0 else (held[1], sections))
+    for name, (begin, end) in (("train", train), ("validation", held)):
+        if not 0 <= begin < end <= sections:
+            raise ConfigError(
+                f"data.{name} = {begin}:{end} must be a non-empty range within the {sections} "
+                f"sections of {raw.location}."
+            )
+    if max(train[0], held[0]) < min(train[1], held[1]):
+        raise ConfigError(
+            f"data.train = {train[0]}:{train[1]} and data.validation = {held[0]}:{held[1]} must "
+            "not overlap: a score on training sections says nothing."
+        )
+    return train, held
+
+
+def _check_offsets(offsets: tuple[Triple, ...], config: TrainConfig) -> None:
+    if any(dz for dz, _, _ in offsets):
+        raise ConfigError(
+            "config: offsets must lie in the section (dz = 0): this network sees one at a time."
+        )
+    reach = max(max(abs(dy), abs(dx)) for _, dy, dx in offsets)
+    if reach >= config.crop or config.attractive > len(offsets):
+        raise ConfigError(
+            f"config: offsets reach {reach} pixels and must be shorter than crop = {config.crop}; "
+            f"attractive = {config.attractive} must not exceed their number, {len(offsets)}."
+        )
+
+
+def _cached(volume: Volume, sections: tuple[int, int], config: TrainConfig) -> Volume:
+    """Keep the training sections in memory if they are small enough, at their own place."""
+    roi = Roi((sections[0], 0, 0), (sections[1] - sections[0], *volume.shape[1:]))
+    if roi.size * volume.dtype.itemsize > config.data.cache_gib * 2**30:
+        return volume
+    return CachedVolume(volume, roi)
+
+
+def _load_initial_weights(network: JointNetwork, config: TrainConfig, recipe: Recipe) -> None:
+    missing = [part for part in recipe.starts_from if part not in config.init]
+    if missing:
+        part = missing[0]
+        raise ConfigError(
+            f"recipe {config.recipe!r} starts from a trained {part}: give --init {part}=PATH, the "
+            f"checkpoint of a {recipe.starts_from[part]!r} run."
+        )
+    for part, path in config.init.items():
+        source = load_checkpoint(Path(path))
+        target = network.parts().get(part)
+        if target is None or part not in source.networks:
+            raise ConfigError(
+                f"init.{part} = {path}: the recipe has {', '.join(recipe.networks)}, the "
+                f"checkpoint {', '.join(source.networks)}; both must have a {part}."
+            )
+        prefix = f"{part}."
+        weights = {
+            k.removeprefix(prefix): v for k, v in source.weights.items() if k.startswith(prefix)
+        }
+        try:
+            target.load_state_dict(weights)
+        except RuntimeError:
+            raise ConfigError(
+                f"init.{part} = {path}: its width is {source.architecture['width']!r}, this run's "
+                f"{config.width!r}; they must be the same."
+            ) from None

@@ -1,0 +1,122 @@
+"""How good is the network on held-out sections? The judge of `emds train`."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from emds.config import TrainConfig
+from emds.geometry import Roi
+from emds.io.volume import MemoryVolume, Volume
+from emds.metrics import evaluate_segmentation, psnr, ssim
+from emds.networks.joint import JointNetwork, Prediction
+from emds.networks.unet import STRIDE
+from emds.noise import add_noise, make_noise_model
+from emds.segmentation.affinities import AffinitySpec, quantize
+from emds.segmentation.mutex_watershed import mutex_watershed
+
+_LARGEST = 1024  # pixels a side: of larger sections the central part is enough to select by
+_NOISE_SEED = 1
+
+
+class Validator:
+    """Scores a network on evenly spaced held-out sections, noise fixed once and for all.
+
+    Parameters
+    ----------
+    raw : Volume
+        Clean images.
+    labels : Volume or None
+        Ground truth; without it only images are judged.
+    sections : (int, int)
+        The held-out range.
+    config : TrainConfig
+        Noise (the first model), number of sections, mutex strides.
+    spec : AffinitySpec
+        Of the segmenter's channels.
+    device : torch.device
+        Where to compute.
+    """
+
+    def __init__(
+        self,
+        raw: Volume,
+        labels: Volume | None,
+        sections: tuple[int, int],
+        config: TrainConfig,
+        spec: AffinitySpec,
+        device: torch.device,
+    ) -> None:
+        model = config.noise.models[0]
+        noise = make_noise_model(model.kind, **model.options())
+        self.spec = spec
+        self.strides = config.validation.mutex_strides
+        self.device = device
+        count = min(config.validation.sections, sections[1] - sections[0])
+        chosen = np.linspace(sections[0], sections[1] - 1, count).round().astype(int)
+        boxes = [_central(raw, int(z)) for z in chosen]
+        self.clean = np.concatenate([raw.read(roi) for roi in boxes])
+        self.noisy = np.concatenate(
+            [
+                add_noise(
+                    clean[np.newaxis],
+                    noise,
+                    seed=_NOISE_SEED,
+                    origin=roi.offset,
+                    section_shape=(raw.shape[1], raw.shape[2]),
+                )
+                for clean, roi in zip(self.clean, boxes, strict=True)
+            ]
+        )
+        self.truth: MemoryVolume | None = None
+        if labels is not None:
+            truth = np.concatenate([labels.read(roi) for roi in boxes])
+            self.truth = MemoryVolume(truth, location=f"{labels.location} (validation sections)")
+
+    @torch.inference_mode()
+    def __call__(self, network: JointNetwork) -> dict[str, float]:
+        """Return psnr, ssim, coarse_psnr, voi, voi_split, voi_merge, arand: what applies.
+
+        Images are compared as they would be written, rounded to uint8; SSIM is the `wang` one.
+        Labels are scored section by section (protocol `strict`).
+        """
+        network.eval()
+        predictions = [self._predict(network, section) for section in self.noisy]
+        metrics: dict[str, float] = {}
+        images = [p.image for p in predictions if p.image is not None]
+        coarse = [p.coarse for p in predictions if p.coarse is not None]
+        logits = [p.logits for p in predictions if p.logits is not None]
+        if images and coarse:
+            final = self._to_grey(images)
+            metrics["psnr"] = psnr(self.clean, final, 255)
+            metrics["ssim"] = ssim(self.clean, final, 255)
+            metrics["coarse_psnr"] = psnr(self.clean, self._to_grey(coarse), 255)
+        if logits and self.truth is not None:
+            height, width = self.clean.shape[1:]
+            stacked = torch.sigmoid(torch.cat(logits)).movedim(1, 0)[..., :height, :width]
+            affinities = quantize(stacked.float().cpu().numpy())
+            labels = mutex_watershed(affinities, self.spec, strides=self.strides)
+            score = evaluate_segmentation(MemoryVolume(labels), self.truth, "strict").scores
+            for name in ("voi", "voi_split", "voi_merge", "arand"):
+                metrics[name] = getattr(score, name)
+        return metrics
+
+    def _predict(self, network: JointNetwork, section: NDArray[np.uint8]) -> Prediction:
+        padding = [(0, -n % STRIDE) for n in section.shape]
+        padded = np.pad(section, padding, mode="symmetric").astype(np.float32)
+        image = torch.from_numpy(padded / np.float32(127.5) - 1)[None, None]
+        prediction: Prediction = network(image.to(self.device))
+        return prediction
+
+    def _to_grey(self, images: list[torch.Tensor]) -> NDArray[np.uint8]:
+        height, width = self.clean.shape[1:]
+        values = (torch.cat(images)[:, 0, :height, :width].float() + 1) * 127.5
+        grey: NDArray[np.uint8] = values.round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+        return grey
+
+
+def _central(raw: Volume, z: int) -> Roi:
+    _, height, width = raw.shape
+    y, x = max(0, height - _LARGEST) // 2, max(0, width - _LARGEST) // 2
+    return Roi((z, y, x), (1, min(height, _LARGEST), min(width, _LARGEST)))

@@ -1,0 +1,342 @@
+"""The training loop: plain PyTorch, resumable to the bit.
+
+A step depends on the weights, the optimiser's state and the step's number, nothing else, so
+the state on disk is small and a run that was killed continues on the very curve it was on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from math import cos, pi
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from emds.config import OptimizerConfig, TrainConfig
+from emds.errors import ConfigError, InterruptedRunError
+from emds.geometry import Triple
+from emds.networks.checkpoint import load_tensors, save_atomically
+from emds.networks.joint import JointNetwork
+from emds.networks.losses import affinity_loss, affinity_targets, image_loss
+from emds.training.patches import Batch, PatchSampler, iter_batches
+from emds.training.recipes import LossWeights, Recipe
+
+Metrics = dict[str, float]
+Validate = Callable[[JointNetwork], Metrics]
+
+
+@dataclass(slots=True)
+class RunFolder:
+    """Where a run keeps its state: ``state.pt``, ``metrics.jsonl``, ``best.pt``, ``last.pt``."""
+
+    path: Path
+
+    @property
+    def state(self) -> Path:
+        """The resumable state."""
+        return self.path / "state.pt"
+
+    @property
+    def log(self) -> Path:
+        """The loss curve, one JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """All that decides the rest of a run."""
+
+    network: JointNetwork
+    averaged: AveragedModel
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    best: float | None = None
+    metrics: Metrics = field(default_factory=dict)
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+    def save(self, path: Path, config: Mapping[str, Any]) -> None:
+        """Write the state whole or not at all."""
+        content = {
+            "config": dict(config),
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            **{name: getattr(self, name) for name in _COUNTERS},
+        }
+        save_atomically(content, path)
+
+    def load(self, path: Path, config: Mapping[str, Any]) -> None:
+        """Continue from `path`; raises `ConfigError` naming the fields that differ."""
+        content = load_tensors(path)
+        differing = _differences(content["config"], config)
+        if differing:
+            raise ConfigError(
+                f"cannot resume {path.parent}: the run was started with another configuration. "
+                f"Differing: {'; '.join(differing)}. Repeat the options of the first start, or "
+                "choose another --out."
+            )
+        self.network.load_state_dict(content["network"])
+        self.averaged.load_state_dict(content["averaged"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        for name in _COUNTERS:
+            setattr(self, name, content[name])
+
+
+Save = Callable[[str, TrainingState], None]
+"""Writes a checkpoint of the averaged network; told "best" or "last"."""
+
+_COUNTERS = ("step", "best", "metrics", "seconds", "cpu_seconds")
+
+
+def start_state(
+    network: JointNetwork, recipe: Recipe, config: TrainConfig, device: torch.device
+) -> TrainingState:
+    """Freeze what the recipe freezes, and set up the optimiser and the moving average."""
+    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for name, part in network.parts().items():
+        part.requires_grad_(name in recipe.trained)
+    trained = [p for p in network.parameters() if p.requires_grad]
+    averaged = AveragedModel(
+        network, multi_avg_fn=_moving_average(config.ema_decay), use_buffers=True
+    )
+    return TrainingState(network, averaged, _make_optimizer(trained, config.optimizer))
+
+
+def train(
+    state: TrainingState,
+    sampler: PatchSampler,
+    recipe: Recipe,
+    config: TrainConfig,
+    *,
+    offsets: tuple[Triple, ...],
+    device: torch.device,
+    folder: RunFolder,
+    validate: Validate,
+    save: Save,
+    progress: Callable[[int, int, str], None],
+) -> None:
+    """Run the remaining steps.
+
+    Parameters
+    ----------
+    state : TrainingState
+        Fresh, or loaded from the folder.
+    sampler : PatchSampler
+        Gives the batch of a step.
+    recipe, config
+        What is trained, and how.
+    offsets : tuple of (0, dy, dx)
+        Of the affinity channels.
+    device : torch.device
+        Where to compute.
+    folder : RunFolder
+        Receives the state and the curve.
+    validate, save : callable
+        Judge the averaged network; write a checkpoint.
+    progress : callable
+        Told (done, total, text) after every step.
+
+    Raises
+    ------
+    InterruptedRunError
+        On SIGTERM or SIGUSR1, after the state was saved.
+    """
+    weights = _loss_weights(recipe, config)
+    stored = config.model_dump(mode="json")
+    started = time.monotonic() - state.seconds
+    started_cpu = time.process_time() - state.cpu_seconds
+    with _stop_signal() as stop, _log(folder.log, state.step) as log:
+        for batch in iter_batches(sampler, state.step, config.steps):
+            losses = _step(state, batch, recipe, config, weights, offsets, device)
+            state.step += 1
+            state.seconds = time.monotonic() - started
+            state.cpu_seconds = time.process_time() - started_cpu
+            done = state.step == config.steps
+            if state.step % config.log_every == 0:
+                values = {name: loss.item() for name, loss in losses.items()}
+                log({"step": state.step, **values})
+                progress(state.step, config.steps, _headline(values, state.metrics))
+            if done or state.step % config.validation.every == 0:
+                state.metrics = validate(_averaged_network(state))
+                log({"step": state.step, "validation": state.metrics})
+                score = state.metrics[recipe.select] * (-1 if recipe.select == "voi" else 1)
+                if state.best is None or score > state.best:
+                    state.best = score
+                    save("best", state)
+            if done:
+                save("last", state)
+            if done or stop.is_set() or state.step % config.save_every == 0:
+                state.save(folder.state, stored)
+            if stop.is_set() and not done:
+                raise InterruptedRunError(
+                    f"stopped by a signal at step {state.step} of {config.steps}; the state is "
+                    f"saved in {folder.path}. Continue with --resume."
+                )
+
+
+def _step(
+    state: TrainingState,
+    batch: Batch,
+    recipe: Recipe,
+    config: TrainConfig,
+    weights: LossWeights,
+    offsets: tuple[Triple, ...],
+    device: torch.device,
+) -> dict[str, Tensor]:
+    network, optimizer = state.network, state.optimizer
+    for name, part in network.parts().items():
+        part.train(name in recipe.trained)
+    noisy, clean = (_to_network_range(image, device) for image in (batch.noisy, batch.clean))
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        prediction = network(noisy)
+    losses: dict[str, Tensor] = {}
+    if prediction.coarse is not None and weights.coarse:
+        losses["coarse"] = image_loss(prediction.coarse, clean)
+    if prediction.logits is not None and weights.affinities:
+        same, inside = affinity_targets(torch.from_numpy(batch.labels).to(device), offsets)
+        losses["affinities"] = affinity_loss(
+            prediction.logits, same, inside if config.loss.mask_border else None
+        )
+    if prediction.fused is not None and weights.fused:
+        losses["fused"] = image_loss(prediction.fused, clean)
+    loss = torch.stack([getattr(weights, name) * value for name, value in losses.items()]).sum()
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(config.optimizer, state.step, config.steps)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if config.optimizer.clip_norm is not None:
+        trained = [p for group in optimizer.param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(trained, config.optimizer.clip_norm)
+    optimizer.step()
+    state.averaged.update_parameters(network)
+    return {"loss": loss.detach()} | {name: value.detach() for name, value in losses.items()}
+
+
+def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
+    """Return the learning rate of a step: a function of its number, so nothing to resume.
+
+    Examples
+    --------
+    >>> config = OptimizerConfig(lr=1.0, schedule="cosine", warmup_steps=10)
+    >>> [round(learning_rate(config, step, 110), 2) for step in (0, 9, 60, 110)]
+    [0.1, 1.0, 0.5, 0.0]
+    """
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    if config.schedule == "poly":
+        return float(config.lr * (1 - step / steps) ** 0.9)
+    share = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
+    return config.lr * (1 + cos(pi * share)) / 2
+
+
+def _averaged_network(state: TrainingState) -> JointNetwork:
+    network = state.averaged.module
+    assert isinstance(network, JointNetwork)
+    return network
+
+
+def _loss_weights(recipe: Recipe, config: TrainConfig) -> LossWeights:
+    asked = {name: getattr(config.loss, name) for name in ("coarse", "affinities", "fused")}
+    chosen = {name: value for name, value in asked.items() if value is not None}
+    return LossWeights(**(asdict(recipe.weights) | chosen))
+
+
+def _to_network_range(image: Any, device: torch.device) -> Tensor:
+    values = torch.from_numpy(image)[:, None].to(device)
+    return (values.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+
+def _make_optimizer(trained: list[nn.Parameter], config: OptimizerConfig) -> torch.optim.Optimizer:
+    kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
+    return kind(
+        trained,
+        lr=config.lr,
+        betas=config.betas,
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+        amsgrad=config.amsgrad,
+    )
+
+
+def _moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    """Exponential moving average whose memory grows with the run, so short runs work too."""
+
+    @torch.no_grad()
+    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+        steps = float(count)
+        keep = min(decay, (1 + steps) / (10 + steps))
+        for old, new in zip(averaged, current, strict=True):
+            if old.is_floating_point():
+                old.lerp_(new, 1 - keep)
+            else:
+                old.copy_(new)
+
+    return update
+
+
+def _headline(losses: Metrics, metrics: Metrics) -> str:
+    parts = [f"{name} {value:.4f}" for name, value in losses.items()]
+    parts += [f"{k} {metrics[k]:.3f}" for k in ("psnr", "coarse_psnr", "voi") if k in metrics]
+    return "  ".join(parts)
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found += _differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key} was {a!r}, now {b!r}")
+    return found
+
+
+@contextmanager
+def _log(path: Path, step: int) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Append to the curve, after dropping what a killed run wrote past its saved state."""
+    kept = []
+    if step and path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] > step:
+                    break
+            except ValueError:  # the line the kill tore
+                break
+            kept.append(line + "\n")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    temporary.replace(path)
+    with path.open("a", encoding="utf-8") as file:
+
+        def write(line: Mapping[str, Any]) -> None:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+
+        yield write
+
+
+@contextmanager
+def _stop_signal() -> Iterator[threading.Event]:
+    """Turn SIGTERM and SIGUSR1 into an event the loop looks at between steps."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # only the main thread may install handlers
+        return
+    signals = (signal.SIGTERM, signal.SIGUSR1)
+    before = [signal.signal(number, lambda *_: stop.set()) for number in signals]
+    try:
+        yield stop
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)

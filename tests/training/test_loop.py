@@ -1,0 +1,163 @@
+"""Training as a law: resumed equals uninterrupted, and only what shall move moves."""
+
+import json
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from emds.config import load_train_config
+from emds.errors import ConfigError, InterruptedRunError
+from emds.io.volume import MemoryVolume
+from emds.networks.joint import Architecture
+from emds.segmentation.affinities import PAPER_OFFSETS
+from emds.training.loop import RunFolder, start_state, train
+from emds.training.patches import PatchSampler
+from emds.training.recipes import RECIPES, get_recipe
+
+CPU = torch.device("cpu")
+
+
+def make_config(**changes):
+    values = {"recipe": "joint", "width": "tiny", "crop": 16, "batch_size": 2, "steps": 6}
+    values |= {"log_every": 1, "save_every": 2, "validation": {"every": 3}, **changes}
+    return load_train_config("cpu", options=values)
+
+
+def make_sampler(config):
+    rng = np.random.default_rng(0)
+    labels = np.repeat(rng.integers(1, 9, (3, 8, 8)).astype(np.uint64), 4, axis=1).repeat(4, axis=2)
+    raw = (labels * 25).astype(np.uint8)
+    return PatchSampler(MemoryVolume(raw), MemoryVolume(labels), (0, 3), config)
+
+
+def make_state(config):
+    torch.manual_seed(config.seed)
+    recipe = get_recipe(config.recipe)
+    network = Architecture(networks=recipe.networks, width=config.width, window=config.crop)
+    return start_state(network.build(), recipe, config, CPU)
+
+
+def run(config, folder, *, state=None, validate=None, saved=None):
+    folder.path.mkdir(exist_ok=True)
+    state = state or make_state(config)
+    train(
+        state,
+        make_sampler(config),
+        get_recipe(config.recipe),
+        config,
+        offsets=PAPER_OFFSETS,
+        device=CPU,
+        folder=folder,
+        validate=validate or (lambda network: {"voi": 1.0, "psnr": 20.0}),
+        save=lambda which, state: None if saved is None else saved.append((which, state.step)),
+        progress=lambda *_: None,
+    )
+    return state
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing of ours runs after it."""
+
+
+@pytest.mark.parametrize("killed_at", [1, 2, 3, 4, 5])
+def test_a_killed_and_resumed_run_is_the_uninterrupted_one(tmp_path, killed_at):
+    config = make_config()
+    whole = run(config, RunFolder(tmp_path / "whole"))
+
+    folder = RunFolder(tmp_path / "killed")
+    sampler = PatchSampler.batch
+
+    def dies(self, step):
+        if step == killed_at:
+            raise Killed
+        return sampler(self, step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PatchSampler, "batch", dies)
+        with pytest.raises(Killed):
+            run(config, folder)
+    state = make_state(config)
+    if folder.state.exists():
+        state.load(folder.state, config.model_dump(mode="json"))
+        assert 0 < state.step <= killed_at
+    run(config, folder, state=state)
+
+    assert folder.log.read_bytes() == RunFolder(tmp_path / "whole").log.read_bytes()
+    for name, weights in whole.network.state_dict().items():
+        assert torch.equal(weights, state.network.state_dict()[name]), name
+    for name, weights in whole.averaged.state_dict().items():
+        assert torch.equal(weights, state.averaged.state_dict()[name]), name
+
+
+def test_the_curve_drops_what_a_kill_left_behind(tmp_path):
+    config = make_config()
+    run(config, RunFolder(tmp_path / "whole"))
+    folder = RunFolder(tmp_path / "torn")
+    run(make_config(steps=6), folder)
+    state = make_state(config)
+    state.load(folder.state, config.model_dump(mode="json"))
+    state.step = 6
+    folder.log.write_text(folder.log.read_text() + '{"step": 7, "loss": 1.0}\n{"step": 8, "lo')
+    run(config, folder, state=state)
+    assert folder.log.read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+
+
+def test_sigterm_saves_and_says_so(tmp_path):
+    config = make_config(save_every=100)
+    folder = RunFolder(tmp_path / "run")
+
+    def validate(network):
+        signal.raise_signal(signal.SIGTERM)
+        return {"voi": 1.0, "psnr": 20.0}
+
+    with pytest.raises(InterruptedRunError, match="step 3 of 6") as caught:
+        run(config, folder, validate=validate)
+    assert caught.value.exit_code == 75
+    state = make_state(config)
+    state.load(folder.state, config.model_dump(mode="json"))
+    assert state.step == 3
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_resuming_another_configuration_is_refused_by_name(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    run(make_config(), folder)
+    other = make_config(optimizer={"lr": 0.5})
+    with pytest.raises(ConfigError, match=r"optimizer\.lr was 0\.002, now 0\.5"):
+        make_state(other).load(folder.state, other.model_dump(mode="json"))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_step_changes_exactly_what_the_recipe_trains(tmp_path, name):
+    config = make_config(recipe=name, steps=1)
+    state = make_state(config)
+    before = {k: v.clone() for k, v in state.network.state_dict().items()}
+    run(config, RunFolder(tmp_path / "run"), state=state)
+    recipe = get_recipe(name)
+    for key, value in state.network.state_dict().items():
+        moved = not torch.equal(value, before[key])
+        part = key.split(".")[0]
+        # Biases before a batch norm get no gradient; running statistics move with training.
+        if part not in recipe.trained:
+            assert not moved, key
+        elif key.endswith(("0.weight", "running_mean")):
+            assert moved, key
+
+
+def test_best_is_the_best_validation_and_last_the_end(tmp_path):
+    scores = iter([{"voi": 2.0}, {"voi": 3.0}, {"voi": 1.0}])
+    saved = []
+    config = make_config(validation={"every": 2})
+    run(config, RunFolder(tmp_path / "run"), validate=lambda _: next(scores), saved=saved)
+    assert saved == [("best", 2), ("best", 6), ("last", 6)]
+
+
+def test_the_loss_falls(tmp_path):
+    config = make_config(steps=60, optimizer={"warmup_steps": 5}, validation={"every": 60})
+    run(config, RunFolder(tmp_path / "run"))
+    curve = (tmp_path / "run" / "metrics.jsonl").read_text()
+    lines = [json.loads(line) for line in curve.splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:5])

@@ -1,0 +1,108 @@
+"""Samples: where they come from, and that nothing but (seed, step, index) decides."""
+
+import numpy as np
+import pytest
+
+from emds.config import load_train_config
+from emds.errors import DataError
+from emds.geometry import Roi
+from emds.io.volume import CachedVolume, MemoryVolume
+from emds.noise import add_noise, make_noise_model
+from emds.training.augment import dihedral
+from emds.training.patches import PatchSampler, iter_batches
+
+SHAPE = (20, 24, 28)
+
+
+def volumes(shape=SHAPE):
+    """Raw holds a section's number, labels a voxel's number: a sample tells where it was cut."""
+    raw = np.broadcast_to(np.arange(shape[0], dtype=np.uint8)[:, None, None] * 10, shape)
+    labels = np.arange(np.prod(shape), dtype=np.uint64).reshape(shape)
+    return MemoryVolume(np.ascontiguousarray(raw)), MemoryVolume(labels)
+
+
+def sampler(sections=(4, 20), shape=SHAPE, **options):
+    options = {"crop": 16, "batch_size": 6, **options}
+    raw, labels = volumes(shape)
+    return PatchSampler(raw, labels, sections, load_train_config("cpu", options=options))
+
+
+def places(labels):
+    """Position of every voxel of a sample, (3, y, x)."""
+    return np.stack(np.unravel_index(labels, SHAPE))
+
+
+def test_samples_come_from_the_training_sections():
+    seen = set()
+    source = sampler(sections=(4, 9))
+    for step in range(30):
+        for labels in source.batch(step).labels:
+            z = places(labels)[0]
+            assert z.min() == z.max()
+            seen.add(int(z.min()))
+    assert seen == set(range(4, 9))
+
+
+def test_image_and_labels_are_turned_alike():
+    batch = sampler().batch(0)
+    for clean, labels in zip(batch.clean, batch.labels, strict=True):
+        np.testing.assert_array_equal(clean, places(labels)[0] * 10)
+
+
+def test_all_planes_cut_along_every_axis():
+    source = sampler(augment={"planes": "all"})
+    flat = set()
+    for step in range(20):
+        for clean, labels in zip(*(getattr(source.batch(step), n) for n in ("clean", "labels"))):
+            where = places(labels)
+            flat |= {axis for axis in range(3) if where[axis].min() == where[axis].max()}
+            np.testing.assert_array_equal(clean, where[0] * 10)
+    assert flat == {0, 1, 2}
+
+
+def test_a_step_is_a_function_of_its_number():
+    source = sampler()
+    ahead = list(iter_batches(source, 3, 9))
+    assert len(ahead) == 6
+    for step, batch in zip(range(3, 9), ahead, strict=True):
+        again = source.batch(step)
+        np.testing.assert_array_equal(batch.noisy, again.noisy)
+        np.testing.assert_array_equal(batch.labels, again.labels)
+    assert not np.array_equal(ahead[0].noisy, ahead[1].noisy)
+
+
+def test_fixed_noise_is_what_simulate_noise_gives_that_place():
+    options = {"augment": {"dihedral": False}, "noise": {"online": False}, "seed": 7}
+    source = sampler(**options)
+    model = make_noise_model("gaussian-poisson")
+    whole = add_noise(volumes()[0].read(), model, seed=7)
+    batch = source.batch(0)
+    for noisy, labels in zip(batch.noisy, batch.labels, strict=True):
+        np.testing.assert_array_equal(noisy, whole[tuple(places(labels))])
+
+
+def test_online_noise_differs_at_the_same_place():
+    source = sampler(sections=(4, 5), crop=24, shape=(20, 24, 24), augment={"dihedral": False})
+    first, second = source.batch(0), source.batch(1)
+    np.testing.assert_array_equal(first.clean, second.clean)
+    assert not np.array_equal(first.noisy, second.noisy)
+
+
+def test_a_crop_larger_than_the_sections_is_refused():
+    with pytest.raises(DataError, match="crop of 32 × 32"):
+        sampler(crop=32)
+
+
+def test_the_cache_holds_the_training_sections_only():
+    raw, _ = volumes()
+    cached = CachedVolume(raw, Roi((4, 0, 0), (5, 24, 28)))
+    roi = Roi((6, 1, 2), (2, 3, 4))
+    np.testing.assert_array_equal(cached.read(roi), raw.read(roi))
+    assert cached.values.shape == (5, 24, 28)
+
+
+def test_the_eight_symmetries_are_eight_and_keep_the_values():
+    square = np.arange(9).reshape(3, 3)
+    images = {dihedral(square, element).tobytes() for element in range(8)}
+    assert len(images) == 8
+    assert all(sorted(np.frombuffer(i, square.dtype)) == list(range(9)) for i in images)
