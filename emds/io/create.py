@@ -90,6 +90,14 @@ def create_volume(
         from emds.io.zarr_output import create_zarr_volume
 
         return create_zarr_volume(target, spec, overwrite=overwrite, ome_version=ome_version)
+    if suffix in TIFF_SUFFIXES:
+        from emds.io.tiff_output import TiffOutput
+
+        return TiffOutput(target, spec, overwrite=overwrite)
+    if suffix in HDF5_SUFFIXES:
+        from emds.io.hdf5_output import Hdf5Output
+
+        return Hdf5Output(target, spec, overwrite=overwrite)
     raise UsageError(
         f"cannot write {str(location)!r}: an output must end in "
         f"{', '.join((*ZARR_SUFFIXES, *TIFF_SUFFIXES, *HDF5_SUFFIXES))}."

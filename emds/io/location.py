@@ -96,7 +96,6 @@ def _zarr_root(folder: Path) -> Path | None:
     if not _is_zarr(folder):
         return None
     root = folder
-    # "." has no parents to climb, so look at absolute paths and answer in the user's own.
     while root.name and root.parent != root and _is_zarr(root.parent):
         root = root.parent
     return root
@@ -125,7 +124,16 @@ def _kind_of_file(path: Path) -> Kind:
         return "png"
     if start[:4] in _TIFF_MAGIC:
         return "tiff"
+    if _is_hdf5(path):
+        return "hdf5"
     raise VolumeError(
         f"cannot read {str(path)!r}: it does not start like an HDF5, TIFF or PNG file "
         f"(first bytes {json.dumps(start.decode('latin-1'))}). It is damaged or of another kind."
     )
+
+
+def _is_hdf5(path: Path) -> bool:
+    """Say whether HDF5 begins further in: MATLAB puts a header of its own before it."""
+    import h5py
+
+    return bool(h5py.is_hdf5(path))

@@ -37,9 +37,8 @@ def in_nanometres(value: float, unit: str | None) -> float | None:
 
 @dataclass(frozen=True)
 class Multiscale:
-    """What emds needs to know of an OME-Zarr image: its full-resolution array and its place."""
+    """What emds needs to know of one level of an OME-Zarr image."""
 
-    path: str
     axes: str
     voxel_size: Nanometres | None
     offset: Nanometres
@@ -54,15 +53,25 @@ def ome_attributes(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     return ome
 
 
-def parse_multiscale(attributes: Mapping[str, Any], ndim_of: Mapping[str, int]) -> Multiscale:
-    """Read the first image of a group's OME metadata, level 0.
+def level_paths(attributes: Mapping[str, Any]) -> list[str]:
+    """Return the arrays of a group's first image, finest first; empty where it has none."""
+    listed = ome_attributes(attributes).get("multiscales")
+    if not listed:
+        return []
+    return [str(level["path"]).strip("/") for level in listed[0]["datasets"]]
+
+
+def parse_multiscale(attributes: Mapping[str, Any], level_index: int, ndim: int) -> Multiscale:
+    """Read one level of the first image of a group's OME metadata.
 
     Parameters
     ----------
     attributes : mapping
         Attributes of the group; any OME-Zarr version up to 0.5.
-    ndim_of : mapping
-        Number of axes of each array in the group, by path: versions before 0.3 name no axes.
+    level_index : int
+        0 is the finest.
+    ndim : int
+        Number of axes of its array: versions before 0.3 name none.
 
     Raises
     ------
@@ -71,14 +80,12 @@ def parse_multiscale(attributes: Mapping[str, Any], ndim_of: Mapping[str, int]) 
     """
     ome = ome_attributes(attributes)
     image = ome["multiscales"][0]
-    level = image["datasets"][0]
-    path = str(level["path"]).strip("/")
-    ndim = ndim_of[path]
+    level = image["datasets"][level_index]
     listed = image.get("axes") or list(default_axes(ndim))
     entries = [entry if isinstance(entry, Mapping) else {"name": entry} for entry in listed]
     axes = "".join(_axis_letter(entry) for entry in entries)
     if len(axes) != ndim:
-        raise ValueError(f"{len(axes)} axes are named, the array {path!r} has {ndim}")
+        raise ValueError(f"{len(axes)} axes are named, the array has {ndim}")
     scale, shift = [1.0] * ndim, [0.0] * ndim
     for transform in [
         *level.get("coordinateTransformations", []),
@@ -95,7 +102,7 @@ def parse_multiscale(attributes: Mapping[str, Any], ndim_of: Mapping[str, int]) 
         raise ValueError(f"the voxel size {voxel_size} is not positive")
     unitless = dict.fromkeys(axes, "nanometer")  # positions are then in voxel steps
     offset = _spatial(axes, shift, units) or _spatial(axes, shift, unitless)
-    return Multiscale(path, axes, voxel_size, offset or (0.0, 0.0, 0.0), "image-label" in ome)
+    return Multiscale(axes, voxel_size, offset or (0.0, 0.0, 0.0), "image-label" in ome)
 
 
 def _axis_letter(entry: Mapping[str, Any]) -> str:

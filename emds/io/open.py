@@ -8,7 +8,7 @@ from typing import Any
 from emds.errors import VolumeError
 from emds.io.choose import choose_array
 from emds.io.location import Location, parse_location
-from emds.io.source import Found, Role, check_declared_sizes, why_not
+from emds.io.source import Found, Role, absurd_size, why_not
 from emds.io.source_volume import SourceVolume
 from emds.io.volume import Volume
 
@@ -44,7 +44,9 @@ def open_volume(
     found = find_arrays(place)
     try:
         source = choose_array(_shown(place), found, role)
-        check_declared_sizes(source)
+        reason = absurd_size(source)
+        if reason is not None:
+            raise VolumeError(f"cannot read {source.location!r}: {reason}.")
     except VolumeError:
         found.close()
         raise
@@ -61,7 +63,13 @@ def find_arrays(place: Location) -> Found:
         from emds.io.hdf5_volume import find_hdf5_arrays
 
         return find_hdf5_arrays(place)
-    raise VolumeError(f"cannot read {str(place.path)!r}")
+    if place.kind == "tiff":
+        from emds.io.tiff_volume import find_tiff_arrays
+
+        return find_tiff_arrays(place)
+    from emds.io.slices_volume import find_slices
+
+    return find_slices(place)
 
 
 def describe(location: str | Path, *, key: str | None = None) -> dict[str, Any]:
@@ -85,7 +93,7 @@ def describe(location: str | Path, *, key: str | None = None) -> dict[str, Any]:
     arrays: list[dict[str, Any]] = []
     try:
         for source in found.sources:
-            reason = why_not(source, None, explicit=True)
+            reason = why_not(source, None, explicit=True) or absurd_size(source)
             if reason is not None:
                 arrays.append(
                     {
@@ -96,7 +104,6 @@ def describe(location: str | Path, *, key: str | None = None) -> dict[str, Any]:
                     }
                 )
                 continue
-            check_declared_sizes(source)
             arrays.append(_described(SourceVolume(source, None, lambda: None)))
     finally:
         found.close()

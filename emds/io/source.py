@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emds.errors import VolumeError
 from emds.geometry import Triple
 from emds.io.volume import Nanometres
 
@@ -96,10 +96,10 @@ def default_axes(ndim: int) -> str:
 
     Examples
     --------
-    >>> [default_axes(n) for n in (1, 2, 3, 4, 5)]
-    ['x', 'yx', 'zyx', 'czyx', 'tczyx']
+    >>> [default_axes(n) for n in (0, 1, 2, 3, 4, 5)]
+    ['', 'x', 'yx', 'zyx', 'czyx', 'tczyx']
     """
-    return "tczyx"[-ndim:] if ndim <= 5 else "?" * (ndim - 5) + "tczyx"
+    return "?" * (ndim - 5) + "tczyx"[max(0, 5 - ndim) :]
 
 
 def why_not(source: ArraySource, role: Role | None, *, explicit: bool) -> str | None:
@@ -181,41 +181,27 @@ def layout_of(source: ArraySource, role: Role | None) -> Layout:
     return Layout(channel, places.get("z"), places["y"], places["x"])
 
 
-def check_declared_sizes(source: ArraySource) -> None:
-    """Refuse shapes and chunks that no honest file declares, before memory is asked for.
+def absurd_size(source: ArraySource) -> str | None:
+    """Say why an array cannot be read in memory's bounds, before memory is asked for.
 
-    Raises
-    ------
-    VolumeError
-        If the array's byte count does not fit 63 bits, or one chunk is larger than 2 GiB.
+    Returns
+    -------
+    str or None
+        A clause, if the array's byte count does not fit 63 bits or a chunk takes over 2 GiB.
     """
     shape, itemsize = source.values.shape, source.values.dtype.itemsize
-    nbytes = itemsize
-    for size in shape:
-        nbytes *= int(size)
+    nbytes = math.prod(map(int, shape)) * itemsize
     if nbytes >= 2**63:
-        raise VolumeError(
-            f"cannot read {source.location!r}: it declares the absurd shape {shape} "
-            f"({nbytes:.1e} bytes). The file is damaged or not meant to be read."
+        return (
+            f"it declares the absurd shape {shape} ({nbytes:.1e} bytes); the file is damaged or "
+            "not meant to be read"
         )
     if source.decoded_bytes > LARGEST_CHUNK_BYTES:
-        raise VolumeError(
-            f"cannot read {source.location!r}: one chunk takes {source.decoded_bytes:.1e} bytes "
-            f"when unpacked, at most 2 GiB is allowed. Store the array in smaller chunks."
+        return (
+            f"one chunk takes {source.decoded_bytes:.1e} bytes when unpacked, at most 2 GiB is "
+            "allowed; store the array in smaller chunks"
         )
-
-
-def with_z_from_time(source: ArraySource) -> ArraySource:
-    """Take a lone stack axis (time, sequence) as z: stacks are often saved that way."""
-    long_axes = [
-        axis
-        for axis, size in zip(source.axes, source.values.shape, strict=True)
-        if axis not in "zyxcs" and size > 1
-    ]
-    z_length = dict(zip(source.axes, source.values.shape, strict=True)).get("z", 1)
-    if len(long_axes) != 1 or z_length > 1:
-        return source
-    return replace(source, axes=source.axes.replace("z", "?").replace(long_axes[0], "z"))
+    return None
 
 
 Closer = Callable[[], None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing_extensions import override
 
 from emds.errors import VolumeError
 from emds.io.location import Location
-from emds.io.ome import Multiscale, ome_attributes, parse_multiscale
+from emds.io.ome import Multiscale, level_paths, parse_multiscale
 from emds.io.place import place_from_attributes
 from emds.io.source import ArraySource, Found, LazyArray, Role, default_axes
 
@@ -69,100 +70,96 @@ def find_zarr_arrays(location: Location) -> Found:
     VolumeError
         If the key is not there, or the metadata is damaged.
     """
-    shown = "/".join([str(location.path), location.key]).rstrip("/")
+    root, key = location.path, location.key
+    shown = f"{root}/{key}".rstrip("/")
     try:
-        node = zarr.open(str(location.path), mode="r")
-        sources = _sources(node, location)
-    except (VolumeError, MemoryError):
-        raise
+        with warnings.catch_warnings():
+            # Of files that are no part of the hierarchy, such as .DS_Store.
+            warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
+            node = zarr.open(str(root), mode="r")
+            members = _members(node, key)
+            sources = None if members is None else _sources(members, root, key)
+            held = _sources(_members(node, "") or {}, root, "") if sources is None else []
     except _MALFORMED as error:
         raise VolumeError(
             f"cannot read {shown!r}: its zarr metadata is damaged or of an unknown kind: {error}"
         ) from error
     if sources is None:
-        held = _sources(node, Location(location.path, "zarr", "")) or []
         lines = "\n".join(f"  {source.described()}" for source in held)
         raise VolumeError(
-            f"cannot read {shown!r}: there is no {location.key!r} in {str(location.path)!r}. "
-            f"It holds:\n{lines}"
+            f"cannot read {shown!r}: there is no {key!r} in {str(root)!r}. It holds:\n{lines}"
         )
     explicit = len(sources) == 1 and sources[0].name == ""
-    explicit = explicit and (bool(location.key) or isinstance(node, zarr.Array))
-    return Found(sources, "zarr", explicit)
+    return Found(sources, "zarr", explicit and (bool(key) or isinstance(node, zarr.Array)))
 
 
-def _sources(node: Any, location: Location) -> list[ArraySource] | None:
-    """List the arrays at or below a key; None where nothing has that key."""
-    if isinstance(node, zarr.Array):
-        if location.key:
+def _members(root: Any, key: str) -> dict[str, Any] | None:
+    """Return the nodes on the way to a key and all below it, by path; None if it is not there."""
+    members, node, path = {"": root}, root, ""
+    for part in key.split("/") if key else ():
+        if isinstance(node, zarr.Array) or part not in node:
             return None
-        return [_plain_source(node, location.path, "", "")]
-    key, root = location.key, location.path
-    members: dict[str, Any] = dict(node.members(max_depth=None))
-    members[""] = node
-    if key not in members:
-        return None
-    images, levels = _images(members)
-    if key in levels:
-        image = images[levels[key]]
-        if image.path == key.removeprefix(levels[key]).strip("/"):
-            return [_image_source(members, root, levels[key], image, "")]
-    if isinstance(members[key], zarr.Array):
-        return [_plain_source(members[key], root, key, "")]
+        node, path = node[part], f"{path}/{part}".strip("/")
+        members[path] = node
+    if not isinstance(node, zarr.Array):
+        for inner, member in node.members(max_depth=None):
+            members[f"{path}/{inner}".strip("/")] = member
+    return members
+
+
+def _sources(members: Mapping[str, Any], root: Path, key: str) -> list[ArraySource]:
+    groups = {p: dict(m.attrs) for p, m in members.items() if not isinstance(m, zarr.Array)}
+    levels: dict[str, tuple[str, int]] = {}
+    for group, attributes in groups.items():
+        for index, level in enumerate(level_paths(attributes)):
+            path = f"{group}/{level}".strip("/")
+            levels[path] = (group, index)
+            if index == 0 and path not in members and _is_below(group, key):
+                raise KeyError(f"there is no array {path!r}, which the OME metadata name")
     sources = []
     for path in sorted(members):
-        if key and path != key and not path.startswith(f"{key}/"):
-            continue
-        name = path.removeprefix(key).strip("/")
-        if path in images:
-            sources.append(_image_source(members, root, path, images[path], name))
-        elif isinstance(members[path], zarr.Array) and path not in levels:
-            sources.append(_plain_source(members[path], root, path, name))
+        if isinstance(members[path], zarr.Array) and _is_below(path, key):
+            if path not in levels:
+                name = path.removeprefix(key).strip("/")
+                sources.append(_plain_source(members[path], root, path, name))
+                continue
+            group, index = levels[path]
+            if index == 0 or path == key:
+                image = parse_multiscale(groups[group], index, members[path].ndim)
+                shown = group if index == 0 else path
+                name = shown.removeprefix(key).strip("/") if path != key else ""
+                of_group = _of_emds(members[group])
+                sources.append(
+                    _image_source(members[path], root, path, shown, name, image, of_group)
+                )
     return sources
 
 
-def _images(members: Mapping[str, Any]) -> tuple[dict[str, Multiscale], dict[str, str]]:
-    """Find the OME-Zarr images: their metadata by group, and the group of every level."""
-    images, levels = {}, {}
-    for path, member in members.items():
-        if isinstance(member, zarr.Array):
-            continue
-        attributes = dict(member.attrs)
-        listed = ome_attributes(attributes).get("multiscales")
-        if not listed:
-            continue
-        prefix = f"{path}/" if path else ""
-        below = {
-            inner.removeprefix(prefix): array.ndim
-            for inner, array in members.items()
-            if isinstance(array, zarr.Array) and inner.startswith(prefix)
-        }
-        images[path] = parse_multiscale(attributes, below)
-        for image in listed:
-            for level in image["datasets"]:
-                levels[prefix + str(level["path"]).strip("/")] = path
-    return images, levels
+def _is_below(path: str, key: str) -> bool:
+    return not key or path == key or path.startswith(f"{key}/")
 
 
 def _image_source(
-    members: Mapping[str, Any], root: Path, path: str, image: Multiscale, name: str
+    array: zarr.Array[Any],
+    root: Path,
+    path: str,
+    shown: str,
+    name: str,
+    image: Multiscale,
+    attributes: Mapping[str, Any],
 ) -> ArraySource:
-    inner = "/".join(part for part in (path, image.path) if part)
-    array = members[inner]
-    location = f"{root}/{path}".rstrip("/")
-    marker, attributes = _of_emds(array), _of_emds(members[path])
-    role = marker.get("role")
+    marker = _of_emds(array)
     return ArraySource(
-        location=location,
+        location=f"{root}/{shown}".rstrip("/"),
         name=name,
-        values=_values(array, root / inner, marker),
+        values=_values(array, root / path, marker),
         axes=image.axes,
         chunk_shape=array.shards or array.chunks,
         decoded_bytes=_chunk_bytes(array),
         voxel_size=image.voxel_size,
         offset=image.offset,
         attributes=attributes,
-        meant_as="labels" if image.is_labels else role or role_of_path(path),
+        meant_as="labels" if image.is_labels else marker.get("role") or role_of_path(shown),
     )
 
 

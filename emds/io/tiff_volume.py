@@ -1,0 +1,224 @@
+"""Reading TIFF: stacks of pages, BigTIFF, ImageJ, OME and compressed files, all lazily."""
+
+from __future__ import annotations
+
+import logging
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+import zarr
+
+from emds.errors import VolumeError
+from emds.io.location import Location
+from emds.io.ome import in_nanometres
+from emds.io.source import ArraySource, Found, LazyArray
+from emds.io.volume import Nanometres
+
+# What tifffile logs about damaged files, emds says itself.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+_FILLERS = "0123456789"
+_Place = tuple[Nanometres | None, Nanometres]
+
+
+def find_tiff_arrays(location: Location) -> Found:
+    """List the image series of a TIFF file; nearly always there is one.
+
+    Raises
+    ------
+    VolumeError
+        If the file is truncated or damaged, or spread over several files.
+    """
+    path = location.path
+    try:
+        # Files that an OME header names are not opened: they may lie anywhere.
+        tiff = tifffile.TiffFile(path, _multifile=False)
+    except (OSError, ValueError, struct.error) as error:
+        raise VolumeError(f"cannot read {str(path)!r}: damaged TIFF file: {error}") from error
+    try:
+        _check_chain(tiff, path)
+        series = list(tiff.series)
+        sources = [_source(tiff, number, path) for number in range(len(series))]
+    except VolumeError:
+        tiff.close()
+        raise
+    except (OSError, ValueError, TypeError, KeyError, IndexError, struct.error) as error:
+        tiff.close()
+        raise VolumeError(f"cannot read {str(path)!r}: damaged TIFF file: {error}") from error
+    if not location.key:
+        return Found(sources, "tiff", len(sources) == 1, tiff.close)
+    chosen = [source for source in sources if source.name == location.key]
+    if not chosen:
+        tiff.close()
+        lines = "\n".join(f"  {source.described()}" for source in sources)
+        raise VolumeError(
+            f"cannot read {f'{path}:{location.key}'!r}: there is no series {location.key!r} in "
+            f"it. It holds:\n{lines}"
+        )
+    return Found(chosen, "tiff", True, tiff.close)
+
+
+def _check_chain(tiff: tifffile.TiffFile, path: Path) -> None:
+    """Refuse a file whose list of pages breaks off: tifffile would give the pages before."""
+    end = tiff.pages.next_page_offset
+    handle, form = tiff.filehandle, tiff.tiff
+    if end is not None:
+        handle.seek(end)
+        last = handle.read(form.offsetsize)
+        if len(last) < form.offsetsize or struct.unpack(form.offsetformat, last)[0] != 0:
+            raise VolumeError(
+                f"cannot read {str(path)!r}: the TIFF file is truncated: its list of pages breaks "
+                f"off after {len(tiff.pages)}. Restore it from a copy."
+            )
+
+
+def _source(tiff: tifffile.TiffFile, number: int, path: Path) -> ArraySource:
+    series = tiff.series[number]
+    name = str(number) if len(tiff.series) > 1 else ""
+    shape, keyframe = series.get_shape(False), series.keyframe
+    dtype = np.dtype(series.dtype)
+    _check_data(tiff, series, path)
+    voxel_size, offset = _place(tiff, number)
+    return ArraySource(
+        location=f"{path}:{name}" if name else str(path),
+        name=name,
+        values=_values(tiff, series, path),
+        axes=stack_axes(series.get_axes(False), shape),
+        chunk_shape=tuple(
+            size if axis in "YXS" else 1
+            for axis, size in zip(series.get_axes(False), shape, strict=True)
+        ),
+        decoded_bytes=math.prod(keyframe.chunks) * dtype.itemsize,
+        voxel_size=voxel_size,
+        offset=offset,
+        attributes=_described(tiff).get("emds", {}),
+    )
+
+
+def _check_data(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path) -> None:
+    size = tiff.filehandle.size
+    if series.dataoffset is not None:
+        end = series.dataoffset + series.nbytes
+    else:
+        end = 0
+        for number, page in enumerate(series.pages):
+            if page is None or 0 in page.databytecounts:
+                raise VolumeError(
+                    f"cannot read {str(path)!r}: page {number} has no data in this file. If the "
+                    "image is spread over several files, combine them into one."
+                )
+            end = max(end, *map(sum, zip(page.dataoffsets, page.databytecounts, strict=True)))
+    if end > size:
+        raise VolumeError(
+            f"cannot read {str(path)!r}: the TIFF file is truncated: its data end at byte {end}, "
+            f"the file at {size}. Restore it from a copy."
+        )
+
+
+def _values(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path) -> LazyArray:
+    if series.dataoffset is not None:
+        return np.memmap(
+            path,
+            dtype=np.dtype(series.dtype).newbyteorder(tiff.byteorder),
+            mode="r",
+            offset=series.dataoffset,
+            shape=series.get_shape(False),
+        )
+    array: Any = zarr.open_array(series.aszarr(level=0, squeeze=False), mode="r")
+    values: LazyArray = array
+    return values
+
+
+def stack_axes(axes: str, shape: Sequence[int]) -> str:
+    """Translate the axes of a TIFF series to those of a volume.
+
+    A lone time, sequence or unnamed axis is taken as z, as stacks are often saved that way; two
+    unnamed ones are channels and z.
+
+    Examples
+    --------
+    >>> stack_axes("IYX", (30, 512, 512)), stack_axes("TZCYXS", (30, 1, 1, 512, 512, 1))
+    ('zyx', 'z0cyxs')
+    >>> stack_axes("QQYX", (3, 30, 512, 512))
+    'czyx'
+    """
+    letters = list(axes.lower())
+    lengths = dict(zip(letters, shape, strict=True))
+    spare = [
+        place for place, size in enumerate(shape) if letters[place] not in "zcyxs" and size > 1
+    ]
+    targets = "z" if len(spare) == 1 else "cz" if len(spare) == 2 else ""
+    if targets and all(lengths.get(axis, 1) == 1 for axis in targets):
+        letters = ["?" if letter in targets else letter for letter in letters]
+        for place, target in zip(spare, targets, strict=True):
+            letters[place] = target
+    for place, size in enumerate(shape):
+        if letters[place] not in "zcyxs" and size == 1:
+            letters[place] = _FILLERS[place % len(_FILLERS)]
+    return "".join(letters)
+
+
+def _described(tiff: tifffile.TiffFile) -> Mapping[str, Any]:
+    """Return the JSON that emds (or tifffile) put into the description of the first page."""
+    if not tiff.is_shaped or not tiff.shaped_metadata:
+        return {}
+    return tiff.shaped_metadata[0]
+
+
+def _place(tiff: tifffile.TiffFile, number: int) -> _Place:
+    nowhere = (0.0, 0.0, 0.0)
+    described = _described(tiff)
+    if "voxel_size_nm" in described:
+        size = described["voxel_size_nm"]
+        z, y, x = map(float, described["offset_nm"])
+        return (None if size is None else (float(size[0]), float(size[1]), float(size[2]))), (
+            z,
+            y,
+            x,
+        )
+    if tiff.is_imagej:
+        return _imagej_voxel_size(tiff), nowhere
+    if tiff.is_ome and tiff.ome_metadata:
+        return _ome_voxel_size(tiff.ome_metadata, number), nowhere
+    return None, nowhere
+
+
+def _imagej_voxel_size(tiff: tifffile.TiffFile) -> Nanometres | None:
+    """Read ``spacing`` and ``unit`` of ImageJ; its resolution tags count pixels per unit."""
+    metadata = tiff.imagej_metadata or {}
+    unit = str(metadata.get("unit", "")).replace("\\u00B5", "µ")
+    tags = tiff.pages.first.tags
+    lengths = [metadata.get("spacing", 1.0)]  # ImageJ leaves a spacing of 1 out
+    for name in ("YResolution", "XResolution"):
+        pixels, per = tags[name].value if name in tags else (0, 1)
+        if not pixels or not per:
+            return None
+        lengths.append(per / pixels)
+    z, y, x = (in_nanometres(abs(float(length)), unit) for length in lengths)
+    return (z, y, x) if z and y and x else None
+
+
+def _ome_voxel_size(xml: str, index: int) -> Nanometres | None:
+    pixels = ElementTree.fromstring(xml).findall(".//{*}Image/{*}Pixels")
+    if index >= len(pixels):
+        return None
+    values = pixels[index].attrib
+    lengths = []
+    for axis in "ZYX":
+        text = values.get(f"PhysicalSize{axis}")
+        length = (
+            in_nanometres(float(text), values.get(f"PhysicalSize{axis}Unit", "µm"))
+            if text
+            else None
+        )
+        if not length or length < 0:
+            return None
+        lengths.append(length)
+    z, y, x = lengths
+    return z, y, x
