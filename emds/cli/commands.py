@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from emds.cli import options
-from emds.cli.console import console_of, print_json, print_table, print_yaml
+from emds.cli.console import console_of, print_json, print_measures, print_yaml
 from emds.cli.inputs import open_pair, parse_roi
 
 
@@ -227,9 +227,8 @@ def evaluate(
     if as_json:
         print_json(report.to_dict())
         return
-    print_table("lrl", ("measure", "value", ""), [_table_row(*row) for row in report.rows()])
-    for note in report.notes:
-        console_of(ctx).note(note)
+    print_measures(report.rows())
+    console_of(ctx).note(*report.notes)
 
 
 def info(
@@ -263,7 +262,3 @@ def demo(
     with console_of(ctx).progress() as progress:
         summary = stage(out, checkpoint=checkpoint, progress=progress)
     print_yaml(summary)
-
-
-def _table_row(name: str, value: float | None, note: str) -> tuple[str, str, str]:
-    return name, "inf" if value is None else f"{value:.4f}", note

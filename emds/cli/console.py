@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -32,9 +32,9 @@ class Console:
     verbose: bool = False
     show_progress: bool = True
 
-    def note(self, message: str) -> None:
+    def note(self, *messages: str) -> None:
         """Tell what happened, on stderr, unless asked to be quiet."""
-        if not self.quiet:
+        for message in () if self.quiet else messages:
             typer.echo(f"emds: {message}", err=True)
 
     @contextmanager
@@ -133,6 +133,12 @@ def _bar() -> Iterator[Progress]:
             bar.update(task, completed=done, total=total, description=what)
 
         yield report
+
+
+def print_measures(rows: Iterable[tuple[str, float | None, str]]) -> None:
+    """Print a table of (name, value, remark) on stdout; a value of None is infinite."""
+    cells = [(name, "inf" if value is None else f"{value:.4f}", note) for name, value, note in rows]
+    print_table("lrl", ("measure", "value", ""), cells)
 
 
 def print_table(flush: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -168,12 +168,10 @@ MinSize = Annotated[
 ]
 
 # What is trained.
-TrainSections = Annotated[
-    tuple[int, int] | None, _sections("--train", "Sections to train on, end excluded.")
-]
+# Typed Any: of a tuple, Typer would expect as many words as it has items.
+TrainSections = Annotated[Any, _sections("--train", "Sections to train on, end excluded.")]
 ValidationSections = Annotated[
-    tuple[int, int] | None,
-    _sections("--validation", "Sections held out for choosing the best checkpoint."),
+    Any, _sections("--validation", "Sections held out for choosing the best checkpoint.")
 ]
 InitialParts = Annotated[
     list[Any] | None,
