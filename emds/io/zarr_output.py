@@ -201,6 +201,11 @@ class Container:
         self._root.require_group("labels").attrs.update(build_label_list(names, self._version))
         return image
 
+    def remove_image(self, name: str) -> None:
+        """Drop an image that was only needed on the way."""
+        del self._images[name]
+        del self._root[name]
+
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Replace the container's own JSON metadata."""
         self._root_attributes = as_json(attributes)

@@ -1,0 +1,100 @@
+"""From an affinity volume to labels on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emds.errors import DataError
+from emds.geometry import Roi, Triple, iter_blocks
+from emds.io import Container, Volume
+from emds.segmentation.affinities import AffinitySpec
+from emds.segmentation.mutex_watershed import mutex_watershed
+from emds.segmentation.small_segments import absorb_small_segments
+from emds.stages.plan import InferenceOptions
+
+LABELS = "neurons"
+
+
+def write_labels(
+    container: Container,
+    affinities: Volume,
+    spec: AffinitySpec,
+    strides: Triple,
+    options: InferenceOptions,
+    mask: Volume | None,
+    provenance: dict[str, Any],
+    progress: Callable[[int, int, str], None],
+) -> None:
+    """Run the mutex watershed and store ``labels/neurons``, ids dense in order of first voxel.
+
+    Sections are independent of each other where no offset leaves the section, so the volume is
+    then read slab by slab; otherwise it is segmented in one piece.
+
+    Parameters
+    ----------
+    container : Container
+        Receives the labels.
+    affinities : Volume
+        (C, Z, Y, X) uint8, 1 = same object as 255.
+    spec : AffinitySpec
+        What the channels mean.
+    strides : (z, y, x)
+        On which voxels mutex edges are used.
+    options : InferenceOptions
+        Backend and smallest segment.
+    mask : Volume or None
+        Where it is 0, labels are 0.
+    provenance : dict
+        Stored with the labels.
+    progress : callable
+        Told (sections done, sections, "sections").
+    """
+    if mask is not None and mask.shape != affinities.shape:
+        raise DataError(
+            f"the mask {mask.location} is {mask.shape}, the volume {affinities.shape} (z, y, x); "
+            "they must be the same."
+        )
+    settings = {
+        "backend": options.backend,
+        "mutex_strides": list(strides),
+        "min_size": options.min_size,
+    }
+    labels = container.create_labels(
+        LABELS,
+        shape=affinities.shape,
+        dtype=np.uint64,
+        voxel_size=affinities.voxel_size,
+        offset=affinities.offset,
+        attributes=provenance | {"mutex_watershed": settings | spec.to_dict()},
+    )
+    depth = labels.chunk_shape[0] if spec.planar else affinities.shape[0]
+    last = 0
+    for block in iter_blocks(affinities.roi, (depth, *affinities.shape[1:])):
+        roi = block.write_roi
+        ids = _segment(affinities.read(roi), roi, spec, strides, options, mask)
+        count = int(ids.max())
+        ids[ids > 0] += np.uint64(last)
+        labels.write(roi, ids)
+        last += count
+        progress(roi.end[0], affinities.shape[0], "sections segmented")
+
+
+def _segment(
+    values: NDArray[np.uint8],
+    roi: Roi,
+    spec: AffinitySpec,
+    strides: Triple,
+    options: InferenceOptions,
+    mask: Volume | None,
+) -> NDArray[np.uint64]:
+    inside = None if mask is None else mask.read(roi) != 0
+    ids = mutex_watershed(
+        values, spec, strides=strides, mask=inside, origin=roi.offset, backend=options.backend
+    )
+    if options.min_size > 1:
+        ids = absorb_small_segments(ids, values, spec, options.min_size)
+    return ids

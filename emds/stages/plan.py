@@ -1,0 +1,185 @@
+"""From options to a plan of inference: tiles, blocks, intensities, decided before any work."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Literal
+
+import numpy as np
+
+from emds.errors import DataError, UsageError
+from emds.geometry import Block, Roi, Triple, iter_blocks
+from emds.io.volume import Nanometres, Volume
+from emds.networks.checkpoint import Checkpoint, Intensity
+from emds.tiling.grid import TileGrid
+
+logger = logging.getLogger("emds")
+
+_BLOCK_BYTES = 2**30
+_ALIGNMENT = 8  # three poolings
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceOptions:
+    """What a user may choose; None lets emds decide.
+
+    Attributes
+    ----------
+    roi : Roi or None
+        Part of the source to process, in its voxels.
+    tile, overlap : (z, y, x) or None
+        What the network sees at once, and what neighbouring tiles share, voxels.
+    block_shape : (z, y, x) or None
+        Unit of work; rounded up to whole chunks of the output. Does not change the result.
+    batch_size : int or None
+        Tiles per call of the network.
+    device, precision : str
+        Where, and in which arithmetic.
+    voxel_size : (z, y, x) or None
+        Nanometres; overrides what the source says.
+    intensity : (low, high) or None
+        Grey values of the source that correspond to 0 and 255 in the training images; needed
+        unless the source is uint8.
+    image : {"fused", "coarse"}
+        Which image to write, where the model has both.
+    backend : {"numba", "elf"}
+        Of the mutex watershed.
+    mutex_strides : (z, y, x) or None
+        On which voxels mutex edges are used; default: the checkpoint's.
+    min_size : int
+        Segments smaller than this, in voxels, join a neighbour.
+    """
+
+    roi: Roi | None = None
+    tile: Triple | None = None
+    overlap: Triple | None = None
+    block_shape: Triple | None = None
+    batch_size: int | None = None
+    device: str = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    voxel_size: Nanometres | None = None
+    intensity: tuple[float, float] | None = None
+    image: Literal["fused", "coarse"] = "fused"
+    backend: Literal["numba", "elf"] = "numba"
+    mutex_strides: Triple | None = None
+    min_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class InferencePlan:
+    """Where the tiles lie and how grey values are read; see `plan_inference`."""
+
+    roi: Roi
+    grid: TileGrid
+    intensity: Intensity
+    voxel_size: Nanometres | None
+    offset: Nanometres
+    batch_size: int
+    block_shape: Triple | None
+
+    def blocks(self, chunk_shape: Triple, channels: int) -> list[Block]:
+        """Cut the region into blocks of whole output chunks, in the source's coordinates.
+
+        Without a `block_shape`, blocks grow along x, then y, then z as long as their values
+        fit in a gibibyte, so that a stack of ordinary sections is cut into slabs.
+        """
+        shape = self.block_shape or chunk_shape
+        sizes = [-(-n // c) * c for n, c in zip(shape, chunk_shape, strict=True)]
+        if self.block_shape is None:
+            for axis in (2, 1, 0):
+                others = prod(sizes) // sizes[axis] * channels * 4
+                most = max(1, _BLOCK_BYTES // others // chunk_shape[axis])
+                needed = -(-self.roi.shape[axis] // chunk_shape[axis])
+                sizes[axis] = chunk_shape[axis] * min(most, needed)
+        z, y, x = sizes
+        return [
+            Block(b.index, *(box.shift(self.roi.offset) for box in (b.read_roi, b.write_roi)))
+            for b in iter_blocks(Roi.whole(self.roi.shape), (z, y, x))
+        ]
+
+    def tiles_of(self, blocks: list[Block]) -> Iterator[int]:
+        """Yield the number of tiles each block computes."""
+        for block in blocks:
+            yield len(self.grid.tiles_meeting(block.write_roi))
+
+    def described(self) -> dict[str, Any]:
+        """Return what decides the output, as JSON primitives."""
+        return {
+            "roi": {"offset": self.roi.offset, "shape": self.roi.shape},
+            "tile": self.grid.tile,
+            "overlap": self.grid.overlap,
+            "intensity": [self.intensity.low, self.intensity.high],
+        }
+
+
+def plan_inference(
+    source: Volume, checkpoint: Checkpoint, options: InferenceOptions, device: str
+) -> InferencePlan:
+    """Settle what the options leave open, and refuse what cannot work.
+
+    Raises
+    ------
+    DataError
+        If the source's grey values cannot be interpreted.
+    UsageError
+        If tile and overlap do not fit the network.
+    """
+    if source.channels is not None:
+        raise DataError(
+            f"{source.location} has {source.channels} channels; expected a grey-value volume "
+            "(z, y, x). Name one with --key."
+        )
+    tile = options.tile or (1, 2 * checkpoint.crop, 2 * checkpoint.crop)
+    if tile[0] != 1 or any(n % _ALIGNMENT for n in tile[1:]):
+        raise UsageError(
+            f"--tile {tile} must be 1 section deep and a multiple of {_ALIGNMENT} in y and x "
+            "(z, y, x): this network sees one section at a time and halves it three times."
+        )
+    overlap = options.overlap or (0, tile[1] // 4, tile[2] // 4)
+    roi = options.roi or source.roi
+    voxel_size = options.voxel_size or source.voxel_size
+    _compare_voxel_size(voxel_size, checkpoint)
+    step = voxel_size or (1.0, 1.0, 1.0)
+    z, y, x = (o + n * s for o, n, s in zip(source.offset, roi.offset, step, strict=True))
+    return InferencePlan(
+        roi=roi,
+        grid=TileGrid(source.shape, tile, overlap),
+        intensity=_intensity(source, checkpoint, options),
+        voxel_size=voxel_size,
+        offset=(z, y, x),
+        batch_size=options.batch_size or (4 if device == "cpu" else 16),
+        block_shape=options.block_shape,
+    )
+
+
+def _intensity(source: Volume, checkpoint: Checkpoint, options: InferenceOptions) -> Intensity:
+    if options.intensity is not None:
+        low, high = options.intensity
+        if not low < high:
+            raise UsageError(f"--intensity LOW HIGH must rise, not {low} {high}.")
+        # The user names what corresponds to 0 and 255; the checkpoint says where those map to.
+        scale = (high - low) / 255
+        trained = checkpoint.intensity
+        return Intensity(low=low + trained.low * scale, high=low + trained.high * scale)
+    if source.dtype == np.uint8:
+        return checkpoint.intensity
+    raise DataError(
+        f"{source.location} is {source.dtype}; the model was trained on uint8. Give --intensity "
+        "LOW HIGH, the grey values that correspond to 0 and 255 of an 8-bit image of it."
+    )
+
+
+def _compare_voxel_size(voxel_size: Nanometres | None, checkpoint: Checkpoint) -> None:
+    trained = checkpoint.voxel_size
+    if trained is None or voxel_size is None:
+        return
+    if any(not 0.8 < a / b < 1.25 for a, b in zip(voxel_size[1:], trained[1:], strict=True)):
+        logger.warning(
+            "voxel size %s nm is far from the %s nm (z, y, x) the checkpoint was trained on; "
+            "expect poor results, or resample the volume",
+            voxel_size,
+            trained,
+        )
