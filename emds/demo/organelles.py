@@ -126,13 +126,20 @@ def _mitochondrion(
     half_length = radius * rng.uniform(1.5, 3.5)
     shift = rng.uniform(0, 0.35) * neurite.radius * _on_circle(rng)
     flatness = rng.uniform(0.75, 1.3)
-    middle = neurite.at(np.array([centre]), np.zeros((1, 2)))[0]
-    middle = middle + shift @ neurite.direction[1:]
-    scales = np.array([half_length, radius * flatness, radius / flatness])
-    axes = (neurite.direction / scales[:, None]).astype(np.float32)
-    offset = tissue.coordinates[(slice(None), *box)] - middle.astype(np.float32).reshape(3, 1, 1, 1)
-    relative = np.sqrt(np.square(np.tensordot(axes, offset, 1)).sum(axis=0))
-    height: Floats = (relative - 1) * np.float32(scales.min())
+    scales = (half_length, radius * flatness, radius / flatness)
+    middle = (centre, *shift)
+    relative = np.sqrt(
+        sum(
+            np.square((distance - np.float32(of)) / np.float32(scale))
+            for distance, of, scale in zip(
+                neurite.coordinates_of(tissue.coordinates[(slice(None), *box)]),
+                middle,
+                scales,
+                strict=True,
+            )
+        )
+    )
+    height: Floats = (relative - 1) * np.float32(min(scales))
     return height
 
 

@@ -123,9 +123,16 @@ def _image(rng: np.random.Generator, scene: Floats, unit: Lengths) -> NDArray[np
     contrast = 1 + 0.01 * rng.standard_normal(per_section, dtype=np.float32)
     brightness = 0.6 * rng.standard_normal(per_section, dtype=np.float32)
     seen = 130 + contrast * (seen - 130) + brightness
-    grain = ndimage.gaussian_filter(
-        rng.standard_normal(seen.shape, dtype=np.float32), _GRAIN_BLUR, mode="wrap"
-    )
-    seen += np.float32(_GRAIN / grain.std()) * grain
+    seen += _GRAIN * _grain(rng, seen.shape)
     pixels: NDArray[np.uint8] = np.clip(np.rint(seen), 0, 255).astype(np.uint8)
     return pixels
+
+
+def _grain(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+    """Draw noise of deviation 1 whose neighbours correlate."""
+    white = rng.standard_normal(shape, dtype=np.float32)
+    blurred: Floats = ndimage.gaussian_filter(white, _GRAIN_BLUR, mode="wrap")
+    impulse = np.zeros((9, 9, 9), np.float32)
+    impulse[4, 4, 4] = 1
+    left = float(np.sqrt(np.square(ndimage.gaussian_filter(impulse, _GRAIN_BLUR)).sum()))
+    return blurred / np.float32(left)
