@@ -1,0 +1,187 @@
+"""The mutex watershed: affinities to labels, without a threshold and without seeds."""
+
+from __future__ import annotations
+
+import logging
+from math import prod
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emds.errors import DataError, UsageError
+from emds.geometry import Triple
+from emds.segmentation.affinities import AffinitySpec
+from emds.segmentation.agglomeration import agglomerate
+from emds.segmentation.edges import Lattice, sorted_edges
+from emds.segmentation.union_find import dense_labels
+
+logger = logging.getLogger("emds")
+
+
+def mutex_watershed(
+    affinities: NDArray[np.uint8] | NDArray[np.uint16],
+    spec: AffinitySpec,
+    *,
+    strides: Triple = (1, 1, 1),
+    mask: NDArray[np.bool_] | None = None,
+    origin: Triple = (0, 0, 0),
+    backend: Literal["numba", "elf"] = "numba",
+) -> NDArray[np.uint64]:
+    """Cut a volume into segments by its affinities.
+
+    All edges are taken from the strongest to the weakest. An attractive edge merges the clusters
+    of its two voxels unless they must stay apart; a mutex edge between two clusters makes sure
+    that they stay apart. Among equal weights the lower channel comes first, then the source voxel
+    in row-major order, so that the result is the same on every machine.
+
+    Parameters
+    ----------
+    affinities : (C, Z, Y, X) uint8 or uint16
+        Probability that a voxel and its partner are one object, scaled to the range of the type:
+        0 = different, 255 or 65535 = same. See `quantize`.
+    spec : AffinitySpec
+        What the C channels mean. If all partners lie in the section of their voxel, the sections
+        are segmented one by one.
+    strides : (z, y, x)
+        Mutex edges exist only where the position of the source voxel in the volume is a multiple
+        of this on every axis. Attractive edges always exist.
+    mask : (Z, Y, X) bool, optional
+        True where to segment. Edges that touch a False voxel do not exist.
+    origin : (z, y, x)
+        Position of the array in the volume, in voxels; only `strides` look at it.
+    backend : {"numba", "elf"}
+        Whose implementation runs.
+
+    Returns
+    -------
+    (Z, Y, X) uint64
+        Ids 1..n in order of first voxel; 0 where `mask` is False.
+
+    Raises
+    ------
+    DataError
+        If the affinities are of another type or shape, or too large for one block.
+    UsageError
+        If an argument does not fit the affinities, or elf cannot do what `spec` asks for.
+
+    Warns
+    -----
+    A warning is logged when the nearest neighbours are on average more different than same: then
+    the affinities most likely follow the opposite convention.
+
+    References
+    ----------
+    Wolf et al., The Mutex Watershed and its Objective: Efficient, Parameter-Free Image
+    Partitioning, arXiv:1904.12654.
+
+    Examples
+    --------
+    Three voxels in a row that attract each other, the second pair less than the mutex between
+    the first and the last voxel keeps them apart (255 - 50 = 205 > 200):
+
+    >>> spec = AffinitySpec(((0, 0, 1), (0, 0, 2)), (True, False))
+    >>> affinities = np.array([[[[250, 200, 0]]], [[[50, 0, 0]]]], dtype=np.uint8)
+    >>> mutex_watershed(affinities, spec).tolist()
+    [[[1, 1, 2]]]
+    """
+    _check(affinities, spec, strides, mask)
+    _warn_if_inverted(affinities, spec, mask)
+    if backend == "elf":
+        from emds.segmentation.elf_backend import elf_mutex_watershed
+
+        return elf_mutex_watershed(affinities, spec, strides=strides, mask=mask, origin=origin)
+    if backend != "numba":
+        raise UsageError(f"backend must be 'numba' or 'elf', not {backend!r}.")
+
+    shape = affinities.shape[1:]
+    labels = np.empty(shape, dtype=np.uint64)
+    depth = 1 if spec.planar else max(1, shape[0])
+    last = 0
+    for z in range(0, shape[0], depth):
+        slab = slice(z, z + depth)
+        last = _segment_slab(
+            np.ascontiguousarray(affinities[:, slab]),
+            _lattice(spec, strides, (origin[0] + z, origin[1], origin[2])),
+            np.ascontiguousarray(mask[slab] if mask is not None else [], dtype=np.bool_).ravel(),
+            labels[slab].reshape(-1),
+            last,
+        )
+    return labels
+
+
+def _segment_slab(
+    affinities: NDArray[Any],
+    lattice: Lattice,
+    mask: NDArray[np.bool_],
+    labels: NDArray[np.uint64],
+    last: int,
+) -> int:
+    """Write the labels of a slab, numbered after `last`; return the last id in use then."""
+    ranks = int(np.iinfo(affinities.dtype).max) + 1
+    edges = sorted_edges(affinities, lattice, mask, ranks)
+    parents = agglomerate(edges, lattice, affinities.shape[1:])
+    return int(dense_labels(parents, mask, labels, last))
+
+
+def _lattice(spec: AffinitySpec, strides: Triple, origin: Triple) -> Lattice:
+    return Lattice(
+        offsets=np.array(spec.offsets, dtype=np.int64),
+        attractive=np.array(spec.attractive),
+        strides=np.array([(1, 1, 1) if a else strides for a in spec.attractive], dtype=np.int64),
+        origin=np.array(origin, dtype=np.int64),
+    )
+
+
+def _check(
+    affinities: NDArray[Any], spec: AffinitySpec, strides: Triple, mask: NDArray[np.bool_] | None
+) -> None:
+    if affinities.dtype not in (np.uint8, np.uint16):
+        raise DataError(
+            f"the mutex watershed needs affinities of type uint8 or uint16, not "
+            f"{affinities.dtype}. Turn probabilities into uint8 with `quantize`."
+        )
+    if affinities.ndim != 4 or affinities.shape[0] != spec.channels:
+        raise DataError(
+            f"affinities must have the shape (channels, z, y, x) with one channel for each of the "
+            f"{spec.channels} offsets, not {affinities.shape}."
+        )
+    if len(strides) != 3 or min(strides) < 1:
+        raise UsageError(f"strides must be three numbers from 1 up, not {strides}.")
+    shape = affinities.shape[1:]
+    if mask is not None and (mask.shape != shape or mask.dtype != np.bool_):
+        raise DataError(
+            f"the mask must be a bool array of shape {shape} like the affinities, not "
+            f"{mask.dtype} of shape {mask.shape}."
+        )
+    # Voxels, and the two list nodes a constraint takes, are numbered with 32 bits.
+    block = (1, *shape[1:]) if spec.planar else shape
+    sampled = prod(-(-n // s) for n, s in zip(block, strides, strict=True))
+    constraints = (spec.channels - sum(spec.attractive)) * sampled
+    if max(spec.channels * prod(block), 2 * constraints) >= 2**32:
+        raise DataError(
+            f"{spec.channels} channels of {block} voxels have too many edges for one block "
+            "(channels x voxels must stay below 2**32). Segment smaller blocks, or raise the "
+            "strides."
+        )
+
+
+def _warn_if_inverted(
+    affinities: NDArray[Any], spec: AffinitySpec, mask: NDArray[np.bool_] | None
+) -> None:
+    nearest = [
+        channel
+        for channel, offset in enumerate(spec.offsets)
+        if spec.attractive[channel] and sum(map(abs, offset)) == 1
+    ]
+    where: Any = True if mask is None else mask
+    if not nearest or affinities[0].size == 0 or not np.any(where):
+        return
+    top = np.iinfo(affinities.dtype).max
+    mean = sum(affinities[c].mean(where=where) for c in nearest) / len(nearest) / top
+    if mean < 0.5:
+        logger.warning(
+            "the affinities of nearest neighbours are %.2f on average, so most voxels would be "
+            "boundary. Here 1 means same object; if yours mean the opposite, invert them.",
+            mean,
+        )

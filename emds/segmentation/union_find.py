@@ -1,0 +1,67 @@
+"""Union-find: which voxels have been merged so far.
+
+Each voxel points to its parent, a root to itself; a cluster is a tree and its root is its name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+
+@njit(nogil=True, cache=True)
+def singletons(voxels: int) -> NDArray[np.uint32]:
+    """Return the parents of `voxels` clusters of one voxel each."""
+    return np.arange(voxels).astype(np.uint32)
+
+
+@njit(nogil=True, cache=True, inline="always")
+def find(parents: NDArray[np.uint32], voxel: Any) -> Any:
+    """Return the root of the cluster of `voxel`, halving the path on the way."""
+    node = np.int64(voxel)
+    parent = np.int64(parents[node])
+    while parent != node:
+        grandparent = np.int64(parents[parent])
+        parents[node] = grandparent
+        node = grandparent
+        parent = np.int64(parents[node])
+    return node
+
+
+@njit(nogil=True, cache=True)
+def dense_labels(
+    parents: NDArray[np.uint32], mask: NDArray[np.bool_], labels: NDArray[np.uint64], last: int
+) -> int:
+    """Write the number of its cluster to each voxel, in order of first voxel.
+
+    Parameters
+    ----------
+    parents : (voxels,) uint32
+        The clusters.
+    mask : (voxels,) or (0,) bool
+        False voxels get label 0; an empty mask excludes none.
+    labels : (voxels,) uint64
+        Where the labels are written.
+    last : int
+        The largest id in use already.
+
+    Returns
+    -------
+    int
+        The largest id in use afterwards.
+    """
+    label_of = np.zeros(parents.size, dtype=np.uint32)
+    count = 0
+    for voxel in range(parents.size):
+        if mask.size > 0 and not mask[voxel]:
+            labels[voxel] = 0
+            continue
+        root = find(parents, voxel)
+        if label_of[root] == 0:
+            count += 1
+            label_of[root] = count
+        labels[voxel] = last + label_of[root]
+    return last + count
