@@ -77,8 +77,8 @@ def mutex_watershed(
 
     Examples
     --------
-    Three voxels in a row that attract each other, the second pair less than the mutex between
-    the first and the last voxel keeps them apart (255 - 50 = 205 > 200):
+    Three voxels in a row. The mutex edge between the first and the last (255 - 50 = 205) is
+    stronger than the attraction of the last two (200), so the last voxel stays apart:
 
     >>> spec = AffinitySpec(((0, 0, 1), (0, 0, 2)), (True, False))
     >>> affinities = np.array([[[[250, 200, 0]]], [[[50, 0, 0]]]], dtype=np.uint8)
