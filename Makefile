@@ -10,7 +10,7 @@ PYTEST_ARGS ?=
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format bench clean
+.PHONY: help demo test test-all examples check format bench clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -24,6 +24,11 @@ test: $(VENV)/.dev ## Run the tests and the examples in the docstrings
 test-all: $(VENV)/.dev ## The same with the slow tests
 	$(BIN)/python -m pytest -m "not gpu" $(PYTEST_ARGS)
 
+examples: $(VENV)/.emds ## Run the examples
+	PATH="$(abspath $(BIN)):$$PATH"; export PATH; \
+	for script in examples/*.sh; do echo "== $$script"; bash "$$script" || exit 1; done; \
+	for script in examples/*.py; do echo "== $$script"; python "$$script" || exit 1; done
+
 check: $(VENV)/.dev ## Check format, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -34,7 +39,10 @@ format: $(VENV)/.dev ## Put the code into shape
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.bench ## Measure speed and memory
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	$(BIN)/python benchmarks/noise.py
+	$(BIN)/python benchmarks/mutex_watershed.py
+	$(BIN)/python benchmarks/evaluate.py
+	$(BIN)/python benchmarks/inference.py --checkpoint emds/pretrained/model.pt
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

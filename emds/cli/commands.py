@@ -251,6 +251,8 @@ def demo(
         Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to write.")
     ] = Path("demo"),
     checkpoint: options.CheckpointFile = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the volume and its noise.")] = 0,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Go the whole way on a small made-up volume.
 
@@ -260,5 +262,7 @@ def demo(
     from emds.stages.demo import demo as stage
 
     with console_of(ctx).progress() as progress:
-        summary = stage(out, checkpoint=checkpoint, progress=progress)
+        summary = stage(
+            out, checkpoint=checkpoint, seed=seed, overwrite=overwrite, progress=progress
+        )
     print_yaml(summary)

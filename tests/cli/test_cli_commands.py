@@ -229,3 +229,16 @@ def test_train_resumes_and_starts_from_parts(place, emds_ok, tiny_training):
     emds_ok(*common[:2], *sequential, *tiny_training, "--out", "seq")
     about = json.loads(emds_ok("info", "seq/best.pt", "--json"))
     assert about["architecture"]["networks"] == ["denoiser", "segmenter"]
+
+
+def test_demo_writes_a_page_and_prints_the_numbers(place, emds_ok, emds_fails, monkeypatch):
+    from emds.stages import demo
+
+    small = {**demo.demo.__kwdefaults__, "shape": (2, 64, 64)}
+    monkeypatch.setattr(demo.demo, "__kwdefaults__", small)
+    printed = emds_ok("demo", "--checkpoint", "model.pt")
+    assert "page: demo/index.html\n" in printed
+    assert "psnr_denoised: " in printed
+    assert "<html" in (place / "demo/index.html").read_text()[:200]
+    emds_fails(4, "demo", "--checkpoint", "model.pt")
+    emds_ok("demo", "--checkpoint", "model.pt", "--overwrite", "--seed", 1)
