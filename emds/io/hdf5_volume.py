@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from emds.errors import VolumeError
 from emds.io.location import Location
 from emds.io.place import place_from_attributes
-from emds.io.source import ArraySource, Found, default_axes
+from emds.io.source import MALFORMED, ArraySource, Found, default_axes
 from emds.io.zarr_volume import role_of_path
 
 _LONGEST_LINK_CHAIN = 16
@@ -30,25 +31,22 @@ def find_hdf5_arrays(location: Location) -> Found:
     VolumeError
         If the file is damaged, the key is not there, or it leads out of the file.
     """
-    try:
-        file = h5py.File(location.path, "r")
-    except OSError as error:
-        raise VolumeError(
-            f"cannot read {str(location.path)!r}: damaged, truncated or locked HDF5 file: {error}"
-        ) from error
-    try:
-        return _find(file, location)
-    except VolumeError:
-        file.close()
-        raise
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        file.close()
-        raise VolumeError(
-            f"cannot read {str(location.path)!r}: damaged HDF5 file: {error}"
-        ) from error
+    path = location.path
+    with ExitStack() as held:
+        try:
+            file = held.enter_context(h5py.File(path, "r"))
+        except OSError as error:
+            raise VolumeError(
+                f"cannot read {str(path)!r}: damaged, truncated or locked HDF5 file: {error}"
+            ) from error
+        try:
+            sources, explicit = _find(file, location)
+        except MALFORMED as error:
+            raise VolumeError(f"cannot read {str(path)!r}: damaged HDF5 file: {error}") from error
+        return Found(sources, "hdf5", explicit, held.pop_all().close)
 
 
-def _find(file: h5py.File, location: Location) -> Found:
+def _find(file: h5py.File, location: Location) -> tuple[list[ArraySource], bool]:
     path, key = location.path, location.key
     node = file
     if key:
@@ -61,7 +59,7 @@ def _find(file: h5py.File, location: Location) -> Found:
         node = resolved
     if isinstance(node, h5py.Dataset):
         _refuse_outside(node, f"{path}:{key}")
-        return Found([_source(node, path, key, "")], "hdf5", True, file.close)
+        return [_source(node, path, key, "")], True
     sources = _below(node, path, key)
     outside = _external_links(node)
     if outside and not sources:
@@ -69,7 +67,7 @@ def _find(file: h5py.File, location: Location) -> Found:
             f"cannot read {str(path)!r}: it holds no arrays of its own, only external links "
             f"({', '.join(outside)}). Open the files they point to."
         )
-    return Found(sources, "hdf5", False, file.close)
+    return sources, False
 
 
 def _resolve(file: h5py.File, key: str, path: Path, depth: int = 0) -> Any | None:

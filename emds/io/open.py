@@ -47,7 +47,7 @@ def open_volume(
         reason = absurd_size(source)
         if reason is not None:
             raise VolumeError(f"cannot read {source.location!r}: {reason}.")
-    except VolumeError:
+    except BaseException:
         found.close()
         raise
     return SourceVolume(source, role, found.close)

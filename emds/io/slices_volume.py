@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from emds.errors import VolumeError
 from emds.io.location import SLICE_SUFFIXES, Location
-from emds.io.source import ArraySource, Found, LazyArray
+from emds.io.source import MALFORMED, ArraySource, Found, LazyArray
 
 _CACHE_BYTES = 2**27
 _LISTED = 5
@@ -154,7 +154,7 @@ def _header(file: Path) -> tuple[tuple[int, int], np.dtype[Any]]:
                 )
             page = tiff.pages.first
             shape, dtype = page.shape, page.dtype
-    except (OSError, ValueError, IndexError, struct.error) as error:
+    except MALFORMED as error:
         raise VolumeError(f"cannot read {str(file)!r}: damaged slice: {error}") from error
     if len(shape) != 2 or dtype is None:
         raise VolumeError(
@@ -190,5 +190,5 @@ def _decode(file: Path) -> NDArray[Any]:
         with tifffile.TiffFile(file) as tiff:
             section = np.asarray(tiff.pages.first.asarray())
             return section.astype(section.dtype.newbyteorder("="), copy=False)
-    except (OSError, ValueError, RuntimeError, struct.error) as error:
+    except MALFORMED as error:
         raise ValueError(f"damaged slice {file.name}: {error}") from error

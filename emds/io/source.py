@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -16,6 +17,20 @@ from emds.io.volume import Nanometres
 Role = Literal["raw", "labels", "affinities"]
 
 LARGEST_CHUNK_BYTES = 2**31
+# What parsers of other libraries raise on files that are damaged or made up.
+MALFORMED = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    RuntimeError,
+    SyntaxError,  # of XML
+    struct.error,
+)
+
 RAW_TYPES = ("uint8", "uint16", "int16", "float32")
 
 
@@ -74,7 +89,12 @@ class ArraySource:
 
     def described(self) -> str:
         """Return ``name dtype (shape)`` for a list in a message."""
-        return f"{self.name or '(root)'}  {self.values.dtype} {self.values.shape}"
+        shape = tuple(
+            size
+            for axis, size in zip(self.axes, self.values.shape, strict=True)
+            if axis in "czyx" or size > 1
+        )
+        return f"{self.name or '(root)'}  {self.values.dtype} {shape}"
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,11 @@ from typing_extensions import override
 
 from emds.errors import VolumeError
 from emds.geometry import Roi
-from emds.io.source import ArraySource, Closer, Role, layout_of
+from emds.io.source import MALFORMED, ArraySource, Closer, Role, layout_of
 from emds.io.volume import Volume
 
-# What decoders raise on damaged bytes: zlib, imagecodecs, numcodecs, h5py and zarr each have
-# their own classes below these.
-DAMAGE = (OSError, ValueError, RuntimeError, EOFError, KeyError, zlib.error)
+# What decoders raise on damaged bytes.
+DAMAGE = (*MALFORMED, EOFError, zlib.error)
 
 
 class SourceVolume(Volume):

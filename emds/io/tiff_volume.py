@@ -6,6 +6,7 @@ import logging
 import math
 import struct
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -17,7 +18,7 @@ import zarr
 from emds.errors import VolumeError
 from emds.io.location import Location
 from emds.io.ome import in_nanometres
-from emds.io.source import ArraySource, Found, LazyArray
+from emds.io.source import MALFORMED, ArraySource, Found, LazyArray
 from emds.io.volume import Nanometres
 
 # What tifffile logs about damaged files, emds says itself.
@@ -36,32 +37,26 @@ def find_tiff_arrays(location: Location) -> Found:
         If the file is truncated or damaged, or spread over several files.
     """
     path = location.path
-    try:
-        # Files that an OME header names are not opened: they may lie anywhere.
-        tiff = tifffile.TiffFile(path, _multifile=False)
-    except (OSError, ValueError, struct.error) as error:
-        raise VolumeError(f"cannot read {str(path)!r}: damaged TIFF file: {error}") from error
-    try:
-        _check_chain(tiff, path)
-        series = list(tiff.series)
-        sources = [_source(tiff, number, path) for number in range(len(series))]
-    except VolumeError:
-        tiff.close()
-        raise
-    except (OSError, ValueError, TypeError, KeyError, IndexError, struct.error) as error:
-        tiff.close()
-        raise VolumeError(f"cannot read {str(path)!r}: damaged TIFF file: {error}") from error
-    if not location.key:
-        return Found(sources, "tiff", len(sources) == 1, tiff.close)
-    chosen = [source for source in sources if source.name == location.key]
-    if not chosen:
-        tiff.close()
-        lines = "\n".join(f"  {source.described()}" for source in sources)
-        raise VolumeError(
-            f"cannot read {f'{path}:{location.key}'!r}: there is no series {location.key!r} in "
-            f"it. It holds:\n{lines}"
-        )
-    return Found(chosen, "tiff", True, tiff.close)
+    with ExitStack() as held:
+        try:
+            # Files that an OME header names are not opened: they may lie anywhere.
+            tiff = held.enter_context(tifffile.TiffFile(path, _multifile=False))
+            _check_chain(tiff, path)
+            sources = [_source(tiff, number, path) for number in range(len(tiff.series))]
+        except MALFORMED as error:
+            raise VolumeError(f"cannot read {str(path)!r}: damaged TIFF file: {error}") from error
+        if location.key:
+            lines = "\n".join(f"  {source.described()}" for source in sources)
+            sources = [source for source in sources if source.name == location.key]
+            if not sources:
+                raise VolumeError(
+                    f"cannot read {f'{path}:{location.key}'!r}: there is no series "
+                    f"{location.key!r} in it. It holds:\n{lines}"
+                )
+        explicit = len(sources) == 1
+        if all(isinstance(source.values, np.memmap) for source in sources):
+            return Found(sources, "tiff", explicit)  # a mapped file needs no handle
+        return Found(sources, "tiff", explicit, held.pop_all().close)
 
 
 def _check_chain(tiff: tifffile.TiffFile, path: Path) -> None:
@@ -102,6 +97,11 @@ def _source(tiff: tifffile.TiffFile, number: int, path: Path) -> ArraySource:
 
 
 def _check_data(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path) -> None:
+    if tiff.is_ome and series.kind != "ome":
+        raise VolumeError(
+            f"cannot read {str(path)!r}: its OME metadata do not fit the pages in it: they are "
+            "damaged, or the image is spread over several files. Combine those into one."
+        )
     size = tiff.filehandle.size
     if series.dataoffset is not None:
         end = series.dataoffset + series.nbytes
@@ -110,8 +110,8 @@ def _check_data(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: 
         for number, page in enumerate(series.pages):
             if page is None or 0 in page.databytecounts:
                 raise VolumeError(
-                    f"cannot read {str(path)!r}: page {number} has no data in this file. If the "
-                    "image is spread over several files, combine them into one."
+                    f"cannot read {str(path)!r}: page {number} has no data. The file is "
+                    "incomplete; restore it from a copy."
                 )
             end = max(end, *map(sum, zip(page.dataoffsets, page.databytecounts, strict=True)))
     if end > size:
@@ -144,7 +144,7 @@ def stack_axes(axes: str, shape: Sequence[int]) -> str:
     Examples
     --------
     >>> stack_axes("IYX", (30, 512, 512)), stack_axes("TZCYXS", (30, 1, 1, 512, 512, 1))
-    ('zyx', 'z0cyxs')
+    ('zyx', 'z1cyxs')
     >>> stack_axes("QQYX", (3, 30, 512, 512))
     'czyx'
     """

@@ -18,13 +18,10 @@ from emds.errors import VolumeError
 from emds.io.location import Location
 from emds.io.ome import Multiscale, level_paths, parse_multiscale
 from emds.io.place import place_from_attributes
-from emds.io.source import ArraySource, Found, LazyArray, Role, default_axes
+from emds.io.source import MALFORMED, ArraySource, Found, LazyArray, Role, default_axes
 
 # On an array: emds wrote it and stored every chunk, so one that is not there was lost.
 WRITTEN_WHOLE = "every_chunk_written"
-
-# What zarr raises on metadata that is not what its version prescribes.
-_MALFORMED = (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError)
 
 
 class WholeZarrArray(LazyArray):
@@ -80,7 +77,7 @@ def find_zarr_arrays(location: Location) -> Found:
             members = _members(node, key)
             sources = None if members is None else _sources(members, root, key)
             held = _sources(_members(node, "") or {}, root, "") if sources is None else []
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise VolumeError(
             f"cannot read {shown!r}: its zarr metadata is damaged or of an unknown kind: {error}"
         ) from error
