@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference_noise import philox_words
+from reference_noise import philox_words, uniforms
 
 from emds.noise.philox import make_key, philox, voxel_uniforms
 
@@ -35,6 +35,13 @@ def test_the_published_test_vectors_come_out(key, counter, expected):
 @settings(deadline=None, max_examples=30)
 def test_the_bits_equal_those_of_python_integers(key, counter):
     assert compute(key, counter) == philox_words(key, counter)
+
+
+@given(place=st.tuples(words, words, words, words))
+@settings(deadline=None, max_examples=30)
+def test_uniform_numbers_use_all_the_bits_of_their_words(place):
+    own = voxel_uniforms(make_key(6, 1), *map(np.uint64, place))
+    assert own == uniforms(6, 1, *place)
 
 
 def test_uniform_numbers_never_reach_0_or_1_and_fill_the_interval():
