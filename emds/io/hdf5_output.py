@@ -26,7 +26,10 @@ CREMI_NAMES: dict[Role, str] = {
 
 
 class Hdf5Output(WritableVolume):
-    """One data set with ``resolution`` and ``offset`` in nm, its chunks compressed and checked."""
+    """One data set with ``resolution`` and ``offset`` in nm.
+
+    Its chunks are gzipped, and so carry a checksum that readers verify.
+    """
 
     def __init__(self, target: Path, spec: ArraySpec, *, overwrite: bool) -> None:
         super().__init__(f"{target}:{CREMI_NAMES[spec.role]}", spec)
@@ -40,7 +43,6 @@ class Hdf5Output(WritableVolume):
             compression="gzip",
             compression_opts=1,
             shuffle=spec.dtype.itemsize > 1,
-            fletcher32=True,
         )
         if spec.voxel_size is not None:
             self._dataset.attrs["resolution"] = np.asarray(spec.voxel_size, dtype=float)

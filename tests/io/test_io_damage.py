@@ -154,6 +154,16 @@ def test_truncated_tiff(kind: str, share: float, tmp_path_factory) -> None:
     assert reads_right_or_fails(location, example())
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_tiff_data_cut_short_are_noticed_before_reading(compression, tmp_path: Path) -> None:
+    # One page: its directory comes first, so only the end of the voxels is lost.
+    tifffile.imwrite(tmp_path / "a.tif", example()[0], compression=compression)
+    content = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(content[:-5])
+    with pytest.raises(VolumeError, match=r"truncated: its data end at byte \d+, the file at"):
+        open_volume(tmp_path / "a.tif")
+
+
 def test_damaged_compressed_tiff_names_the_box(tmp_path: Path) -> None:
     location = Path(tiff("z", compression="zlib")(tmp_path, example()))
     with tifffile.TiffFile(location) as file:
