@@ -13,8 +13,10 @@ from emds.errors import DataError
 Ids = NDArray[np.uint64]
 Counts = NDArray[np.int64]
 
+# A slot is one row: ground-truth id, segment id, voxels. Together they lie in one cache line.
+_Slots = NDArray[np.uint64]
+
 _FIRST_CAPACITY = 1 << 10
-_EMPTY = 0
 
 
 class ContingencyTable:
@@ -34,7 +36,7 @@ class ContingencyTable:
 
     def __init__(self) -> None:
         self._pairs = 0
-        self._gt_keys, self._seg_keys, self._counts = _empty_slots(_FIRST_CAPACITY)
+        self._slots: _Slots = np.zeros((_FIRST_CAPACITY, 3), np.uint64)
 
     def __len__(self) -> int:
         return self._pairs
@@ -62,20 +64,13 @@ class ContingencyTable:
         position = 0
         while position < flat_gt.size:
             position, self._pairs = _count_runs(
-                flat_gt,
-                flat_seg,
-                position,
-                self._gt_keys,
-                self._seg_keys,
-                self._counts,
-                self._pairs,
+                flat_gt, flat_seg, position, self._slots, self._pairs
             )
-            if self._is_crowded():
-                self._grow()
+            self._grow_if_crowded()
 
     def merge(self, other: ContingencyTable) -> None:
         """Add the counts of another table to this one; `other` stays as it is."""
-        self.add_counts(*other.counts())
+        self.add_counts(*other.pairs())
 
     def add_counts(self, gt_ids: Ids, seg_ids: Ids, counts: Counts) -> None:
         """Add voxels that were counted elsewhere.
@@ -87,20 +82,16 @@ class ContingencyTable:
         counts : (N,) int64
             Voxels of each pair, all positive.
         """
+        rows = np.stack([gt_ids, seg_ids, counts.astype(np.uint64)], axis=1)
         position = 0
-        while position < counts.size:
-            position, self._pairs = _insert_counts(
-                gt_ids,
-                seg_ids,
-                counts,
-                position,
-                self._gt_keys,
-                self._seg_keys,
-                self._counts,
-                self._pairs,
-            )
-            if self._is_crowded():
-                self._grow()
+        while position < len(rows):
+            position, self._pairs = _insert_rows(rows, position, self._slots, self._pairs)
+            self._grow_if_crowded()
+
+    def pairs(self) -> tuple[Ids, Ids, Counts]:
+        """Return the table like `counts`, in no particular order."""
+        gt_ids, seg_ids, counts = self._slots[self._slots[:, 2] != 0].T
+        return gt_ids, seg_ids, counts.astype(np.int64)
 
     def counts(self) -> tuple[Ids, Ids, Counts]:
         """Return the table, sorted by ground-truth id and then by segment id.
@@ -112,19 +103,16 @@ class ContingencyTable:
         counts : (N,) int64
             Voxels that carry each pair.
         """
-        filled = np.flatnonzero(self._counts != _EMPTY)
-        gt_ids, seg_ids = self._gt_keys[filled], self._seg_keys[filled]
+        gt_ids, seg_ids, counts = self.pairs()
         order = np.lexsort((seg_ids, gt_ids))
-        return gt_ids[order], seg_ids[order], self._counts[filled][order]
+        return gt_ids[order], seg_ids[order], counts[order]
 
-    def _is_crowded(self) -> bool:
-        return 2 * self._pairs >= self._counts.size
-
-    def _grow(self) -> None:
-        filled = np.flatnonzero(self._counts != _EMPTY)
-        held = self._gt_keys[filled], self._seg_keys[filled], self._counts[filled]
-        self._gt_keys, self._seg_keys, self._counts = _empty_slots(4 * self._counts.size)
-        _insert_counts(*held, 0, self._gt_keys, self._seg_keys, self._counts, 0)
+    def _grow_if_crowded(self) -> None:
+        if _has_room(self._pairs, self._slots):
+            return
+        held = self._slots[self._slots[:, 2] != 0]
+        self._slots = np.zeros((4 * len(self._slots), 3), np.uint64)
+        _insert_rows(held, 0, self._slots, 0)
 
 
 def as_ids(labels: NDArray[Any], name: str) -> NDArray[np.unsignedinteger[Any]]:
@@ -163,80 +151,98 @@ def as_ids(labels: NDArray[Any], name: str) -> NDArray[np.unsignedinteger[Any]]:
     return native.view(np.dtype(f"u{labels.dtype.itemsize}"))
 
 
-def _empty_slots(capacity: int) -> tuple[Ids, Ids, Counts]:
-    return (
-        np.zeros(capacity, np.uint64),
-        np.zeros(capacity, np.uint64),
-        np.zeros(capacity, np.int64),
-    )
+def number_ids(ids: Ids) -> tuple[NDArray[np.int64], int]:
+    """Give distinct ids numbers from 0 on, in order of appearance.
+
+    Parameters
+    ----------
+    ids : (N,) uint64
+        Any ids, with repetitions.
+
+    Returns
+    -------
+    numbers : (N,) int64
+        Which of the distinct ids each one is.
+    count : int
+        How many distinct ids there are.
+
+    Examples
+    --------
+    >>> numbers, count = number_ids(np.array([2**40, 7, 2**40], dtype=np.uint64))
+    >>> numbers.tolist(), count
+    ([0, 1, 0], 2)
+    """
+    capacity = 1 << max(4, (2 * ids.size - 1).bit_length())
+    numbers = np.empty(ids.size, np.int64)
+    return numbers, int(_number(ids, np.zeros((capacity, 3), np.uint64), numbers))
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
-def _slot_of(gt: Any, seg: Any, gt_keys: Ids, seg_keys: Ids, counts: Counts) -> Any:
-    """Find where a pair is, or the empty slot where it belongs (capacity is a power of two)."""
+def _has_room(pairs: int, slots: _Slots) -> Any:
+    return 2 * pairs < len(slots)
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _slot_of(gt: Any, seg: Any, slots: _Slots) -> Any:
+    """Find where a pair is, or the empty slot where it belongs (there is a power of two)."""
     mixed = gt * np.uint64(0x9E3779B97F4A7C15)
     mixed ^= mixed >> np.uint64(32)
     mixed = (mixed + seg) * np.uint64(0xD6E8FEB86659FD93)
     mixed ^= mixed >> np.uint64(32)
     mixed *= np.uint64(0xD6E8FEB86659FD93)
     mixed ^= mixed >> np.uint64(32)
-    last = np.uint64(counts.size - 1)
+    last = np.uint64(len(slots) - 1)
     slot = mixed & last
-    while counts[slot] != _EMPTY and (gt_keys[slot] != gt or seg_keys[slot] != seg):
+    while slots[slot, 2] != 0 and (slots[slot, 0] != gt or slots[slot, 1] != seg):
         slot = (slot + np.uint64(1)) & last
     return slot
 
 
 @numba.njit(nogil=True, cache=True)
-def _count_runs(
-    gt: Any,
-    seg: Any,
-    start: int,
-    gt_keys: Ids,
-    seg_keys: Ids,
-    counts: Counts,
-    pairs: int,
-) -> tuple[int, int]:
-    """Count voxels from `start` on, a run of equal pairs at a time, until the table is half full.
+def _count_runs(gt: Any, seg: Any, start: int, slots: _Slots, pairs: int) -> tuple[int, int]:
+    """Count voxels from `start` on, a run of equal pairs at a time, while the table has room.
 
     Returns the first voxel not counted, and the number of pairs now held.
     """
-    size = gt.size
-    position = start
-    while position < size and 2 * pairs < counts.size:
+    one = np.uint64(1)  # unsigned positions spare numba the check for negative indices
+    size, position = np.uint64(gt.size), np.uint64(start)
+    while position < size and _has_room(pairs, slots):
         gt_here, seg_here = gt[position], seg[position]
-        end = position + 1
+        end = position + one
         while end < size and gt[end] == gt_here and seg[end] == seg_here:
-            end += 1
+            end += one
         gt_id, seg_id = np.uint64(gt_here), np.uint64(seg_here)
-        slot = _slot_of(gt_id, seg_id, gt_keys, seg_keys, counts)
-        if counts[slot] == _EMPTY:
-            gt_keys[slot], seg_keys[slot] = gt_id, seg_id
+        slot = _slot_of(gt_id, seg_id, slots)
+        if slots[slot, 2] == 0:
+            slots[slot, 0], slots[slot, 1] = gt_id, seg_id
             pairs += 1
-        counts[slot] += end - position
+        slots[slot, 2] += end - position
         position = end
+    return int(position), pairs
+
+
+@numba.njit(nogil=True, cache=True)
+def _insert_rows(rows: _Slots, start: int, slots: _Slots, pairs: int) -> tuple[int, int]:
+    """Do for counted pairs what `_count_runs` does for voxels."""
+    position = start
+    while position < len(rows) and _has_room(pairs, slots):
+        row = rows[position]
+        slot = _slot_of(row[0], row[1], slots)
+        if slots[slot, 2] == 0:
+            slots[slot, 0], slots[slot, 1] = row[0], row[1]
+            pairs += 1
+        slots[slot, 2] += row[2]
+        position += 1
     return position, pairs
 
 
 @numba.njit(nogil=True, cache=True)
-def _insert_counts(
-    gt_ids: Ids,
-    seg_ids: Ids,
-    more: Counts,
-    start: int,
-    gt_keys: Ids,
-    seg_keys: Ids,
-    counts: Counts,
-    pairs: int,
-) -> tuple[int, int]:
-    """Do for counted pairs what `_count_runs` does for voxels."""
-    position = start
-    while position < more.size and 2 * pairs < counts.size:
-        gt_id, seg_id = gt_ids[position], seg_ids[position]
-        slot = _slot_of(gt_id, seg_id, gt_keys, seg_keys, counts)
-        if counts[slot] == _EMPTY:
-            gt_keys[slot], seg_keys[slot] = gt_id, seg_id
-            pairs += 1
-        counts[slot] += more[position]
-        position += 1
-    return position, pairs
+def _number(ids: Ids, slots: _Slots, numbers: Any) -> int:
+    count = 0
+    for i in range(ids.size):
+        slot = _slot_of(ids[i], np.uint64(0), slots)
+        if slots[slot, 2] == 0:
+            count += 1
+            slots[slot, 0], slots[slot, 2] = ids[i], np.uint64(count)
+        numbers[i] = np.int64(slots[slot, 2]) - 1
+    return count

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emds.errors import DataError
-from emds.metrics.contingency import ContingencyTable, Counts, Ids
+from emds.metrics.contingency import ContingencyTable, Ids, number_ids
 
 Convention = Literal["cremi", "skimage"]
 CONVENTIONS: tuple[Convention, ...] = ("cremi", "skimage")
+
+
+_PerRow = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +50,8 @@ class SegmentationScores:
 def scores(table: ContingencyTable, convention: Convention = "cremi") -> SegmentationScores:
     """Score a segmentation from its contingency table with the ground truth.
 
-    Voxels whose ground truth is 0 are ignored. Sums are rounded once, so the result does not
-    depend on the order of the voxels, and a perfect segmentation scores exactly 0.
+    Voxels whose ground truth is 0 are ignored. The result does not depend on the order of the
+    voxels or on the names of the objects, and a perfect segmentation scores exactly 0.
 
     Parameters
     ----------
@@ -88,7 +91,7 @@ def scores(table: ContingencyTable, convention: Convention = "cremi") -> Segment
     >>> result.voi_split, result.voi_merge, result.precision, result.recall
     (0.75, 0.0, 1.0, 0.55)
     """
-    gt_ids, seg_ids, counts = table.counts()
+    gt_ids, seg_ids, counts = table.pairs()
     foreground = gt_ids != 0
     if not foreground.any():
         raise DataError(
@@ -96,10 +99,17 @@ def scores(table: ContingencyTable, convention: Convention = "cremi") -> Segment
             "Name the label array, or a region with labels."
         )
     gt_ids, seg_ids, counts = gt_ids[foreground], seg_ids[foreground], counts[foreground]
-    voi_split = _conditional_entropy(counts, given=gt_ids)
-    voi_merge = _conditional_entropy(counts, given=seg_ids)
-    both, by_seg, by_gt = _joined_pairs(gt_ids, seg_ids, counts, convention)
+    voxels = counts.astype(np.float64)  # squares of int64 overflow above 3e9 voxels
+    of_gt, of_seg = _object_size(gt_ids, voxels), _object_size(seg_ids, voxels)
+    voi_split = _conditional_entropy(voxels, of_gt)
+    voi_merge = _conditional_entropy(voxels, of_seg)
     voi = voi_split + voi_merge
+    alone = seg_ids == 0 if convention == "cremi" else np.zeros(seg_ids.shape, np.bool_)
+    itself = 0.0 if convention == "cremi" else 1.0
+    both, by_seg, by_gt = (
+        _whole_total(voxels * (partners - itself))
+        for partners in (np.where(alone, 1.0, voxels), np.where(alone, 1.0, of_seg), of_gt)
+    )
     joined = by_seg + by_gt
     arand = max(0.0, 1.0 - 2.0 * both / joined) if joined else 0.0
     return SegmentationScores(
@@ -113,42 +123,26 @@ def scores(table: ContingencyTable, convention: Convention = "cremi") -> Segment
     )
 
 
-def _conditional_entropy(counts: Counts, *, given: Ids) -> float:
-    """Return the bits it takes to name the other id of a voxel whose `given` id is known."""
-    size, row = _sizes(given, counts)
+def _object_size(ids: Ids, voxels: _PerRow) -> _PerRow:
+    """Return, for each row of the table, the voxels of the object with that row's id."""
+    numbers, count = number_ids(ids)
+    sizes = np.zeros(count)
+    np.add.at(sizes, numbers, voxels)
+    return sizes[numbers]
+
+
+def _conditional_entropy(voxels: _PerRow, of_given: _PerRow) -> float:
+    """Return the bits that name the other object of a voxel whose one object is known."""
     # From the ratio, not as a difference of entropies: exactly 0 where each id has one partner.
-    terms = counts * np.log2(size[row] / counts)
-    return math.fsum(terms) / int(counts.sum())
+    return _total(voxels * np.log2(of_given / voxels)) / _whole_total(voxels)
 
 
-def _joined_pairs(
-    gt_ids: Ids, seg_ids: Ids, counts: Counts, convention: Convention
-) -> tuple[float, float, float]:
-    """Count the voxel pairs joined by both, by the segmentation, and by the ground truth."""
-    gt_sizes, _ = _sizes(gt_ids, counts)
-    if convention == "skimage":
-        seg_sizes, _ = _sizes(seg_ids, counts)
-        return _distinct_pairs(counts), _distinct_pairs(seg_sizes), _distinct_pairs(gt_sizes)
-    segmented = seg_ids != 0
-    singletons = float(counts[~segmented].sum())
-    seg_sizes, _ = _sizes(seg_ids[segmented], counts[segmented])
-    both = _squares(counts[segmented]) + singletons
-    return both, _squares(seg_sizes) + singletons, _squares(gt_sizes)
+def _total(terms: _PerRow) -> float:
+    """Add up, smallest first: rows come in any order, and the sum must not show it."""
+    return float(np.sort(terms).sum())
 
 
-def _sizes(ids: Ids, counts: Counts) -> tuple[Counts, NDArray[np.intp]]:
-    """Return the voxels of each distinct id, and which of them each row of the table has."""
-    distinct, row = np.unique(ids, return_inverse=True)
-    sizes = np.zeros(distinct.size, np.int64)
-    np.add.at(sizes, row, counts)
-    return sizes, row
-
-
-def _squares(sizes: NDArray[Any]) -> float:
-    as_float = sizes.astype(np.float64)  # int64 squares overflow above 3e9 voxels
-    return math.fsum(as_float * as_float)
-
-
-def _distinct_pairs(sizes: NDArray[Any]) -> float:
-    as_float = sizes.astype(np.float64)
-    return math.fsum(as_float * (as_float - 1.0))
+def _whole_total(terms: _PerRow) -> float:
+    """Add up whole numbers, which below 2**53 is exact in any order."""
+    total = float(terms.sum())
+    return total if total < 2**53 else _total(terms)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from emds.geometry import Block, Roi, Triple, iter_blocks
 from emds.io.volume import Volume
 
-SLAB_BYTES = 64 * 2**20
+SLAB_BYTES = 32 * 2**20
 
 
 def iter_slabs(

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from emds.errors import DataError
 from emds.metrics.components import SectionComponents
-from emds.metrics.contingency import ContingencyTable, Ids
+from emds.metrics.contingency import ContingencyTable, Ids, number_ids
 from emds.metrics.report import Protocol, SegmentationReport
 from emds.metrics.segmentation import Convention, SegmentationScores, scores
 
@@ -46,7 +46,7 @@ class Tally(ABC):
 
     def _count(self, table: ContingencyTable) -> bool:
         """Add a finished table's voxels and objects; say whether it can be scored."""
-        gt_ids, seg_ids, counts = table.counts()
+        gt_ids, seg_ids, counts = table.pairs()
         scored = int(counts[gt_ids != 0].sum())
         self.voxels += scored
         self.ignored += int(counts.sum()) - scored
@@ -157,7 +157,7 @@ class _ComponentTally(_SectionTally):
 
     @override
     def finished(self, z: int) -> ContingencyTable:
-        gt_labels, seg_labels, counts = self.open[z].counts()
+        gt_labels, seg_labels, counts = self.open[z].pairs()
         gt_pieces, seg_pieces = self.pieces.pop(z)
         table = ContingencyTable()
         table.add_counts(gt_pieces.final(gt_labels), seg_pieces.final(seg_labels), counts)
@@ -181,7 +181,7 @@ def _over(
 
 
 def _objects(ids: Ids) -> int:
-    return int(np.count_nonzero(np.unique(ids)))
+    return number_ids(ids[ids != 0])[1]
 
 
 def _no_objects(gt_location: str, protocol: Protocol) -> DataError:
