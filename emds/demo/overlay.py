@@ -13,6 +13,7 @@ from emds.demo.cells import connected_pieces
 
 _TOLERANCE = 3  # pixels by which a boundary may be off before it counts as wrong
 _OPACITY = 0.42
+_SCALE = 2  # overlays are drawn larger than the image, so that boundaries are thin
 RIGHT, MISSING, FALSE = (255, 255, 255), (255, 48, 48), (255, 196, 0)
 """Colours of boundaries: as in the truth, in the truth alone, in the segmentation alone."""
 
@@ -57,7 +58,21 @@ def match_objects(labels: NDArray[Any], truth: NDArray[Any]) -> dict[int, int]:
 
 
 def overlay_truth(image: NDArray[np.uint8], truth: NDArray[Any]) -> NDArray[np.uint8]:
-    """Colour an image (Y, X) by true ids (Y, X); returns red, green, blue (Y, X, 3)."""
+    """Colour an image by true ids.
+
+    Parameters
+    ----------
+    image : (Y, X) uint8
+        Grey values.
+    truth : (Y, X) int
+        Ids; 0 stays grey.
+
+    Returns
+    -------
+    painted : (2Y, 2X, 3) uint8
+        Red, green, blue, at twice the size.
+    """
+    image, truth = _enlarged(image), _enlarged(truth)
     ids, dense = np.unique(truth, return_inverse=True)
     colours = np.array([_colour(int(number)) for number in ids])
     painted = _blend(image, colours[dense.reshape(truth.shape)], truth != 0)
@@ -83,9 +98,11 @@ def overlay_labels(
 
     Returns
     -------
-    painted : (Y, X, 3) uint8
+    painted : (2Y, 2X, 3) uint8
+        Red, green, blue, at twice the size.
     """
     matched = match_objects(labels, truth)
+    image, labels, truth = _enlarged(image), _enlarged(labels), _enlarged(truth)
     ids, dense = np.unique(labels, return_inverse=True)
     dense = dense.reshape(labels.shape)
     colours = np.array([_colour(matched.get(int(number), 0)) for number in ids])
@@ -103,6 +120,10 @@ def _colour(number: int) -> tuple[float, float, float]:
     hue = number * 0.61803399 % 1  # golden ratio: successive hues never crowd
     red, green, blue = colorsys.hls_to_rgb(hue, 0.5 + 0.1 * (number % 3), 0.75)
     return 255 * red, 255 * green, 255 * blue
+
+
+def _enlarged(values: NDArray[Any]) -> NDArray[Any]:
+    return values.repeat(_SCALE, axis=0).repeat(_SCALE, axis=1)
 
 
 def _blend(
@@ -125,5 +146,5 @@ def _boundaries(labels: NDArray[Any]) -> NDArray[np.bool_]:
 def _near(marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
     if not marked.any():
         return marked
-    near: NDArray[np.bool_] = ndimage.distance_transform_edt(~marked) <= _TOLERANCE
+    near: NDArray[np.bool_] = ndimage.distance_transform_edt(~marked) <= _TOLERANCE * _SCALE
     return near

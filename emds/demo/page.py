@@ -104,6 +104,7 @@ figure { margin: 0; }
 figure img { display: block; width: 100%; height: auto; border-radius: 3px;
   background: var(--tint); }
 figcaption { font-size: 0.85rem; padding-top: 0.3rem; }
+p.soft { font-size: 0.85rem; margin-top: 0.4rem; }
 .key { list-style: none; display: flex; flex-wrap: wrap; gap: 0.3rem 1.4rem; margin: 0; padding: 0;
   font-size: 0.85rem; color: var(--soft); }
 .key span { display: inline-block; width: 1.5rem; height: 0.3rem; border: 1px solid var(--soft);
@@ -260,7 +261,8 @@ def _step_table(steps: Sequence[Step]) -> str:
     total = sum(step.seconds for step in steps)
     rows.append(f'<tr><th scope="row">All</th><td></td><td class="number">{total:.1f} s</td></tr>')
     return _table(
-        "The same commands, typed in the folder of this page, give the same files.",
+        "The same commands, typed in the folder of this page, give the same files "
+        "(with --overwrite, since these are there).",
         ("", "command", "time"),
         (2,),
         rows,
