@@ -111,7 +111,7 @@ class ContingencyTable:
         if _has_room(self._pairs, self._slots):
             return
         held = self._slots[self._slots[:, 2] != 0]
-        self._slots = np.zeros((4 * len(self._slots), 3), np.uint64)
+        self._slots = np.zeros((2 * len(self._slots), 3), np.uint64)
         _insert_rows(held, 0, self._slots, 0)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from emds.errors import DataError, UsageError
 from emds.io.volume import MemoryVolume
 from emds.metrics import evaluate_denoising, psnr, ssim
+from emds.metrics.slabs import iter_slabs
 
 WANG = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
 
@@ -84,12 +86,16 @@ def test_identical_sections_are_infinite_and_null_in_json():
     assert values["identical_sections"] == 1
 
 
-def test_chunks_do_not_change_a_bit():
+@pytest.mark.parametrize("slab_bytes", [1, 3000, 10**9])
+def test_slabs_do_not_change_a_bit(slab_bytes, monkeypatch):
     clean, noisy = stack(shape=(5, 24, 30))
     whole = evaluate_denoising(MemoryVolume(noisy), MemoryVolume(clean))
     volumes = MemoryVolume(noisy), MemoryVolume(clean)
     for volume in volumes:
         volume.chunk_shape = (2, 7, 9)
+    monkeypatch.setattr(
+        "emds.metrics.denoising.iter_slabs", partial(iter_slabs, slab_bytes=slab_bytes)
+    )
     assert evaluate_denoising(*volumes) == whole
 
 
