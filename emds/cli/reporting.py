@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Any, NoReturn
@@ -16,14 +17,24 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 """What a shell reports for a program that SIGPIPE ended."""
 
+_MACHINE_ERRORS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.EMFILE,
+}
+
 GLOBAL_FLAGS = ("-q", "--quiet", "-v", "--verbose", "--no-progress", "--debug")
 
 
 class ReportingGroup(TyperGroup):
     """Commands whose failures are one line and an exit code.
 
-    Errors of emds carry their own code, a wrong option is 2, Ctrl-C is 130, and anything else
-    is a bug: 1, with its traceback under ``--debug``.
+    Errors of emds carry their own code, a wrong option is 2, Ctrl-C is 130. Anything else is 1:
+    the machine failed, or there is a bug, with its traceback under ``--debug``.
     """
 
     @override
@@ -64,10 +75,7 @@ class ReportingGroup(TyperGroup):
             expected = isinstance(error, typer.Exit) or hasattr(error, "format_message")
             if expected or ctx.params.get("debug"):
                 raise
-            _say(
-                f"this is a bug in emds: {type(error).__name__}: {_first_line(error)} "
-                "Repeat the command with --debug to see the traceback, and report it."
-            )
+            _say(_failure_around(error) or _describe_bug(error))
             raise typer.Exit(1) from error
 
 
@@ -84,9 +92,22 @@ def _describe_usage(error: Any) -> str:
     return f"{message}. See '{command} --help'."
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return f"{lines[0].rstrip('.')}." if lines else "no message."
+def _failure_around(error: Exception) -> str | None:
+    """Say what the machine lacked, if that is what happened; it is nobody's bug."""
+    # By name, for PyTorch's own is not worth importing PyTorch.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "out of memory. Lower --batch-size or --block-shape; for training, batch_size."
+    if isinstance(error, OSError) and error.errno in _MACHINE_ERRORS:
+        return f"{error.strerror}: {error.filename or 'while writing'}."
+    return None
+
+
+def _describe_bug(error: Exception) -> str:
+    lines = str(error).splitlines() or ["no message"]
+    return (
+        f"this is a bug in emds: {type(error).__name__}: {lines[0].rstrip('.')}. "
+        "Repeat the command with --debug to see the traceback, and report it."
+    )
 
 
 def _say(message: str) -> None:

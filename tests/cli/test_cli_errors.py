@@ -1,5 +1,6 @@
 """Every mistake a user can make: one message, the documented exit code, no damaged file."""
 
+import errno
 import pickle
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import tifffile
+import torch
 from typer.testing import CliRunner
 
 from emds.cli import reporting
@@ -353,6 +355,22 @@ def test_a_bug_says_that_it_is_one(emds, broken_info):
     assert outcome.stderr.startswith("emds: error: this is a bug in emds: KeyError: 'lost'.")
     assert outcome.stderr.count("\n") == 1
     assert "--debug" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "seg.zarr"), "device: seg.zarr.\n"),
+        (MemoryError(), "out of memory. Lower --batch-size"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "out of memory. Lower --batch-size"),
+    ],
+)
+def test_a_machine_that_fails_is_no_bug(emds, broken_info, error, words):
+    broken_info(error)
+    outcome = emds("info", "x")
+    assert outcome.code == 1
+    assert words in outcome.stderr
+    assert "bug" not in outcome.stderr
 
 
 def test_debug_shows_the_traceback(broken_info):
