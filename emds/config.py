@@ -101,11 +101,12 @@ class LossConfig(_Model):
 
 
 class ValidationConfig(_Model):
-    """How often and on what the run is judged."""
+    """How often and on what the run is judged; how labels are made goes into the checkpoint."""
 
     every: int = Field(500, gt=0, description="steps between validations")
     sections: int = Field(8, gt=0, description="held-out sections used, evenly spaced")
     mutex_strides: Triple = Field((1, 5, 5), description="of the mutex edges, voxels")
+    min_size: int = Field(0, ge=0, description="smaller segments join a neighbour, voxels")
 
 
 class TrainConfig(_Model):

@@ -161,9 +161,12 @@ MutexStrides = Annotated[
     ),
 ]
 MinSize = Annotated[
-    int,
+    int | None,
     typer.Option(
-        min=0, metavar="N", help="Segments smaller than this, in voxels, join a neighbour."
+        min=0,
+        metavar="N",
+        help="Segments smaller than this, in voxels, join a neighbour.  "
+        "[default: the checkpoint's]",
     ),
 ]
 

@@ -49,6 +49,8 @@ class Checkpoint(BaseModel):
         Which offsets attract; the others are mutex edges.
     mutex_strides : (z, y, x)
         On which voxels mutex edges are used.
+    min_size : int
+        Segments smaller than this, in voxels, join a neighbour.
     intensity : Intensity
         Normalisation of the input.
     crop : int
@@ -68,6 +70,7 @@ class Checkpoint(BaseModel):
     offsets: tuple[Triple, ...] = ()
     attractive: tuple[bool, ...] = ()
     mutex_strides: Triple = (1, 5, 5)
+    min_size: int = 0
     intensity: Intensity = Intensity()
     crop: int
     in_slices: int = 1

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 import emds
 from emds.errors import CheckpointError, DataError
-from emds.geometry import Roi
+from emds.geometry import Roi, Triple
 from emds.io import Container, Volume, create_container, read_padded
 from emds.networks.checkpoint import Checkpoint, checkpoint_hash, load_checkpoint
 from emds.networks.device import choose_device
 from emds.segmentation.affinities import AffinitySpec, quantize
-from emds.stages.label import write_labels
+from emds.stages.label import LabelSettings, write_labels
 from emds.stages.plan import InferenceOptions, InferencePlan, plan_inference
 from emds.tiling.predict import NetworkPredictor
 from emds.tiling.stream import stream_blocks
@@ -144,12 +144,11 @@ def segment(
             "Expected affinities written by emds with --keep-affinities."
         )
     spec = AffinitySpec.from_dict(source.attributes)
-    strides = options.mutex_strides or tuple(source.attributes["mutex_strides"])
+    stored = source.attributes
+    settings = _label_settings(options, tuple(stored["mutex_strides"]), stored["min_size"])
     provenance = {"emds": emds.__version__, "command": "segment", "source": source.location}
     with create_container(out, overwrite=overwrite) as container:
-        write_labels(
-            container, source, spec, strides, options, mask, provenance, progress or _silent
-        )
+        write_labels(container, source, spec, settings, mask, provenance, progress or _silent)
     return str(out)
 
 
@@ -193,13 +192,22 @@ def _infer(
         _predict(source, plan, predictor, sink, progress)
         if sink.affinities is not None:
             spec = AffinitySpec(checkpoint.offsets, checkpoint.attractive)
-            strides = options.mutex_strides or checkpoint.mutex_strides
-            write_labels(
-                container, sink.affinities, spec, strides, options, mask, provenance, progress
-            )
+            settings = _label_settings(options, checkpoint.mutex_strides, checkpoint.min_size)
+            write_labels(container, sink.affinities, spec, settings, mask, provenance, progress)
             if not keep_affinities:
                 container.remove_image(AFFINITIES)
     return str(out)
+
+
+def _label_settings(
+    options: InferenceOptions, mutex_strides: Triple, min_size: int
+) -> LabelSettings:
+    """Return what the user chose, else what was chosen for the model."""
+    return LabelSettings(
+        mutex_strides=options.mutex_strides or mutex_strides,
+        min_size=min_size if options.min_size is None else options.min_size,
+        backend=options.backend,
+    )
 
 
 def _outputs(
@@ -257,7 +265,10 @@ class _Sink:
                 channels=len(checkpoint.offsets),
                 attributes=provenance
                 | spec.to_dict()
-                | {"mutex_strides": list(checkpoint.mutex_strides)},
+                | {
+                    "mutex_strides": list(checkpoint.mutex_strides),
+                    "min_size": checkpoint.min_size,
+                },
             )
 
     def write(self, roi: Roi, values: NDArray[np.float32]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +15,34 @@ from emds.io import Container, Volume
 from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.mutex_watershed import mutex_watershed
 from emds.segmentation.small_segments import absorb_small_segments
-from emds.stages.plan import InferenceOptions
 
 LABELS = "neurons"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSettings:
+    """How affinities become labels.
+
+    Attributes
+    ----------
+    mutex_strides : (z, y, x)
+        On which voxels mutex edges are used.
+    min_size : int
+        Segments smaller than this, in voxels, join a neighbour; 0 keeps all.
+    backend : {"numba", "elf"}
+        Of the mutex watershed.
+    """
+
+    mutex_strides: Triple = (1, 1, 1)
+    min_size: int = 0
+    backend: Literal["numba", "elf"] = "numba"
 
 
 def write_labels(
     container: Container,
     affinities: Volume,
     spec: AffinitySpec,
-    strides: Triple,
-    options: InferenceOptions,
+    settings: LabelSettings,
     mask: Volume | None,
     provenance: dict[str, Any],
     progress: Callable[[int, int, str], None],
@@ -42,10 +60,8 @@ def write_labels(
         (C, Z, Y, X) uint8, 1 = same object as 255.
     spec : AffinitySpec
         What the channels mean.
-    strides : (z, y, x)
-        On which voxels mutex edges are used.
-    options : InferenceOptions
-        Backend and smallest segment.
+    settings : LabelSettings
+        How.
     mask : Volume or None
         Where it is 0, labels are 0.
     provenance : dict
@@ -58,24 +74,19 @@ def write_labels(
             f"the mask {mask.location} is {mask.shape}, the volume {affinities.shape} (z, y, x); "
             "they must be the same."
         )
-    settings = {
-        "backend": options.backend,
-        "mutex_strides": list(strides),
-        "min_size": options.min_size,
-    }
     labels = container.create_labels(
         LABELS,
         shape=affinities.shape,
         dtype=np.uint64,
         voxel_size=affinities.voxel_size,
         offset=affinities.offset,
-        attributes=provenance | {"mutex_watershed": settings | spec.to_dict()},
+        attributes=provenance | {"mutex_watershed": asdict(settings) | spec.to_dict()},
     )
     depth = labels.chunk_shape[0] if spec.planar else affinities.shape[0]
     last = 0
     for block in iter_blocks(affinities.roi, (depth, *affinities.shape[1:])):
         roi = block.write_roi
-        ids = _segment(affinities.read(roi), roi, spec, strides, options, mask)
+        ids = _segment(affinities.read(roi), roi, spec, settings, mask)
         count = int(ids.max())
         ids[ids > 0] += np.uint64(last)
         labels.write(roi, ids)
@@ -87,14 +98,30 @@ def _segment(
     values: NDArray[np.uint8],
     roi: Roi,
     spec: AffinitySpec,
-    strides: Triple,
-    options: InferenceOptions,
+    settings: LabelSettings,
     mask: Volume | None,
 ) -> NDArray[np.uint64]:
     inside = None if mask is None else mask.read(roi) != 0
+    return label_affinities(values, spec, settings, mask=inside, origin=roi.offset)
+
+
+def label_affinities(
+    values: NDArray[np.uint8],
+    spec: AffinitySpec,
+    settings: LabelSettings,
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    origin: Triple = (0, 0, 0),
+) -> NDArray[np.uint64]:
+    """Return the labels of a box of affinities, (C, Z, Y, X) to (Z, Y, X), in memory."""
     ids = mutex_watershed(
-        values, spec, strides=strides, mask=inside, origin=roi.offset, backend=options.backend
+        values,
+        spec,
+        strides=settings.mutex_strides,
+        mask=mask,
+        origin=origin,
+        backend=settings.backend,
     )
-    if options.min_size > 1:
-        ids = absorb_small_segments(ids, values, spec, options.min_size)
+    if settings.min_size > 1:
+        ids = absorb_small_segments(ids, values, spec, settings.min_size)
     return ids

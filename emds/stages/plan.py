@@ -49,8 +49,8 @@ class InferenceOptions:
         Of the mutex watershed.
     mutex_strides : (z, y, x) or None
         On which voxels mutex edges are used; default: the checkpoint's.
-    min_size : int
-        Segments smaller than this, in voxels, join a neighbour.
+    min_size : int or None
+        Segments smaller than this, in voxels, join a neighbour; default: the checkpoint's.
     """
 
     roi: Roi | None = None
@@ -65,7 +65,7 @@ class InferenceOptions:
     image: Literal["fused", "coarse"] = "fused"
     backend: Literal["numba", "elf"] = "numba"
     mutex_strides: Triple | None = None
-    min_size: int = 0
+    min_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,7 @@ def train(
                 offsets=offsets if segmenting else (),
                 attractive=spec.attractive if segmenting else (),
                 mutex_strides=config.validation.mutex_strides,
+                min_size=config.validation.min_size,
                 crop=config.crop,
                 voxel_size=raw.voxel_size,
                 recipe=config.recipe,

@@ -14,7 +14,7 @@ from emds.networks.joint import JointNetwork, Prediction
 from emds.networks.unet import STRIDE
 from emds.noise import add_noise, make_noise_model
 from emds.segmentation.affinities import AffinitySpec, quantize
-from emds.segmentation.mutex_watershed import mutex_watershed
+from emds.stages.label import LabelSettings, label_affinities
 
 _LARGEST = 1024  # pixels a side: of larger sections the central part is enough to select by
 _NOISE_SEED = 1
@@ -32,7 +32,7 @@ class Validator:
     sections : (int, int)
         The held-out range.
     config : TrainConfig
-        Noise (the first model), number of sections, mutex strides.
+        Noise (the first model), number of sections, mutex strides, smallest segment.
     spec : AffinitySpec
         Of the segmenter's channels.
     device : torch.device
@@ -51,7 +51,7 @@ class Validator:
         model = config.noise.models[0]
         noise = make_noise_model(model.kind, **model.options())
         self.spec = spec
-        self.strides = config.validation.mutex_strides
+        self.settings = LabelSettings(config.validation.mutex_strides, config.validation.min_size)
         self.device = device
         count = min(config.validation.sections, sections[1] - sections[0])
         chosen = np.linspace(sections[0], sections[1] - 1, count).round().astype(int)
@@ -96,7 +96,7 @@ class Validator:
             height, width = self.clean.shape[1:]
             stacked = torch.sigmoid(torch.cat(logits)).movedim(1, 0)[..., :height, :width]
             affinities = quantize(stacked.float().cpu().numpy())
-            labels = mutex_watershed(affinities, self.spec, strides=self.strides)
+            labels = label_affinities(affinities, self.spec, self.settings)
             score = evaluate_segmentation(MemoryVolume(labels), self.truth, "strict").scores
             for name in ("voi", "voi_split", "voi_merge", "arand"):
                 metrics[name] = getattr(score, name)

@@ -1,4 +1,4 @@
-"""From volume to container: shapes of blocks never matter, ids are dense, values keep their range."""
+"""From volume to container: blocks never matter, ids are dense, values keep their range."""
 
 import numpy as np
 import pytest

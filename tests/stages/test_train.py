@@ -1,0 +1,130 @@
+"""``train`` end to end on a toy volume: the checkpoint it writes can be run."""
+
+import json
+
+import numpy as np
+import pytest
+
+from emds.config import load_train_config
+from emds.errors import ConfigError, DataError, OutputExistsError, UsageError
+from emds.io import create_volume, open_volume
+from emds.networks.checkpoint import load_checkpoint
+from emds.stages.inference import run
+from emds.stages.train import train
+
+
+@pytest.fixture
+def stack(tmp_path):
+    """Six sections of square cells with dark borders."""
+    labels = np.kron(np.arange(1, 17).reshape(4, 4), np.ones((12, 12))).astype(np.uint64)
+    edge = (np.roll(labels, 1, 0) != labels) | (np.roll(labels, 1, 1) != labels)
+    raw = np.where(edge, 40, 180).astype(np.uint8)
+    for name, values, role in (("raw", raw, "raw"), ("gt", labels, "labels")):
+        with create_volume(
+            tmp_path / f"{name}.h5",
+            shape=(6, 48, 48),
+            dtype=values.dtype,
+            voxel_size=(30.0, 8.0, 8.0),
+            role=role,
+        ) as volume:
+            volume.write(volume.roi, np.broadcast_to(values, (6, 48, 48)))
+    return tmp_path
+
+
+def config_for(stack, **changes):
+    options = {
+        "width": "tiny",
+        "crop": 32,
+        "batch_size": 2,
+        "steps": 4,
+        "validation": {"every": 2, "sections": 2, "min_size": 5},
+        "data": {"raw": str(stack / "raw.h5"), "labels": str(stack / "gt.h5")},
+    }
+    return load_train_config("cpu", options=options | changes)
+
+
+def test_joint_training_gives_a_checkpoint_that_runs(stack):
+    best = train(config_for(stack), stack / "run", device="cpu")
+    checkpoint = load_checkpoint(best)
+    assert checkpoint.recipe == "joint"
+    assert checkpoint.voxel_size == (30.0, 8.0, 8.0)
+    assert checkpoint.crop == 32
+    assert checkpoint.min_size == 5
+    assert checkpoint.metrics["validation_sections"] == [5, 6]
+    assert {"psnr", "ssim", "coarse_psnr", "voi", "arand"} <= checkpoint.metrics.keys()
+    lines = [json.loads(x) for x in (stack / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "validation" in line] == [2, 4]
+    with open_volume(stack / "raw.h5", role="raw") as raw:
+        out = run(raw, best, out=stack / "seg.zarr")
+    assert open_volume(out, role="labels").read().min() >= 1
+
+
+def test_sequential_keeps_the_denoiser_it_starts_from(stack):
+    denoiser = train(config_for(stack, recipe="dn_only"), stack / "dn", device="cpu")
+    sequential = config_for(stack, recipe="sequential", init={"denoiser": str(denoiser)})
+    trained = load_checkpoint(train(sequential, stack / "seq", device="cpu"))
+    start = load_checkpoint(denoiser)
+    for name, weights in start.weights.items():
+        np.testing.assert_array_equal(trained.weights[name], weights, err_msg=name)
+    assert trained.networks == ("denoiser", "segmenter")
+
+
+def test_denoising_alone_needs_no_labels(stack):
+    config = config_for(stack, recipe="dn_only", data={"raw": str(stack / "raw.h5")})
+    checkpoint = load_checkpoint(train(config, stack / "dn", device="cpu"))
+    assert checkpoint.offsets == ()
+    assert "voi" not in checkpoint.metrics
+
+
+def test_an_existing_run_is_left_alone_or_continued(stack):
+    config = config_for(stack)
+    train(config, stack / "run", device="cpu")
+    before = (stack / "run" / "metrics.jsonl").read_bytes()
+    with pytest.raises(OutputExistsError, match="--resume"):
+        train(config, stack / "run", device="cpu")
+    train(config, stack / "run", device="cpu", resume=True)
+    assert (stack / "run" / "metrics.jsonl").read_bytes() == before
+    with pytest.raises(ConfigError, match="seed was 555, now 1"):
+        train(config_for(stack, seed=1), stack / "run", device="cpu", resume=True)
+
+
+def test_a_folder_that_is_no_run_is_never_deleted(stack):
+    (stack / "precious").mkdir()
+    (stack / "precious" / "thesis.txt").write_text("all of it")
+    with pytest.raises(OutputExistsError, match="something other than a training run"):
+        train(config_for(stack), stack / "precious", overwrite=True)
+    assert (stack / "precious" / "thesis.txt").exists()
+
+
+def test_nothing_to_resume_is_an_error(stack):
+    with pytest.raises(UsageError, match="nothing to resume"):
+        train(config_for(stack), stack / "absent", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"recipe": "magic"}, "unknown recipe 'magic'"),
+        ({"recipe": "sequential"}, "--init denoiser=PATH"),
+        ({"data": {"train": (0, 9)}}, "data.train = 0:9"),
+        ({"data": {"train": (0, 5), "validation": (4, 6)}}, "must not overlap"),
+        ({"offsets": [(0, -1, 0), (0, 0, -1), (0, 40, 0)]}, "shorter than crop"),
+        ({"offsets": [(-1, 0, 0), (0, -1, 0)]}, "dz = 0"),
+    ],
+)
+def test_a_plan_that_cannot_work_is_refused_at_once(stack, changes, message):
+    data = {"raw": str(stack / "raw.h5"), "labels": str(stack / "gt.h5")}
+    changes = changes | {"data": data | changes.get("data", {})}
+    with pytest.raises(ConfigError, match=message):
+        train(config_for(stack, **changes), stack / "run", device="cpu")
+    assert not (stack / "run").exists()
+
+
+def test_raw_and_labels_of_two_shapes_are_refused(stack):
+    with create_volume(
+        stack / "other.h5", shape=(6, 48, 40), dtype=np.uint64, role="labels"
+    ) as volume:
+        volume.write(volume.roi, np.ones((6, 48, 40), np.uint64))
+    data = {"raw": str(stack / "raw.h5"), "labels": str(stack / "other.h5")}
+    with pytest.raises(DataError, match=r"\(6, 48, 48\).*\(6, 48, 40\)"):
+        train(config_for(stack, data=data), stack / "run", device="cpu")
