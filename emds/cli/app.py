@@ -21,8 +21,8 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=(
-        "Exit codes: 0 done, 1 a bug or a machine that failed, 2 wrong options, 3 bad input, 4 the output exists, "
-        "5 incomplete, 75 stopped by a signal (resumable), 130 Ctrl-C. "
+        "Exit codes: 0 done, 1 a bug or a machine that failed, 2 wrong options, 3 bad input, "
+        "4 the output exists, 5 incomplete, 75 stopped by a signal (resumable), 130 Ctrl-C. "
         "Global options may stand anywhere on the line."
     ),
 )

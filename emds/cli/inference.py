@@ -8,7 +8,7 @@ import typer
 
 from emds.cli import options
 from emds.cli.console import console_of
-from emds.cli.inputs import parse_roi
+from emds.cli.inputs import open_mask, parse_roi
 from emds.pretrained import shipped_checkpoint
 
 KeepAffinities = Annotated[
@@ -83,6 +83,7 @@ def segment(
     backend: options.Backend = "numba",
     mutex_strides: options.MutexStrides = None,
     min_size: options.MinSize = None,
+    mask: options.Mask = None,
     tile: options.Tile = None,
     overlap: options.Overlap = None,
     block_shape: options.BlockShape = None,
@@ -101,7 +102,11 @@ def segment(
 
     model = None if from_affinities else checkpoint or shipped_checkpoint()
     role: Literal["affinities", "raw"] = "affinities" if from_affinities else "raw"
-    with open_volume(noisy, key=key, role=role) as source, console_of(ctx).progress() as progress:
+    with (
+        open_volume(noisy, key=key, role=role) as source,
+        open_mask(mask) as inside,
+        console_of(ctx).progress() as progress,
+    ):
         chosen = InferenceOptions(
             roi=parse_roi(roi, source),
             tile=tile,
@@ -121,6 +126,7 @@ def segment(
             model,
             out=out,
             options=chosen,
+            mask=inside,
             keep_affinities=keep_affinities,
             overwrite=overwrite,
             progress=progress,
@@ -142,6 +148,7 @@ def run(
     backend: options.Backend = "numba",
     mutex_strides: options.MutexStrides = None,
     min_size: options.MinSize = None,
+    mask: options.Mask = None,
     tile: options.Tile = None,
     overlap: options.Overlap = None,
     block_shape: options.BlockShape = None,
@@ -160,7 +167,11 @@ def run(
     from emds.stages.plan import InferenceOptions
 
     model = checkpoint or shipped_checkpoint()
-    with open_volume(noisy, key=key, role="raw") as source, console_of(ctx).progress() as progress:
+    with (
+        open_volume(noisy, key=key, role="raw") as source,
+        open_mask(mask) as inside,
+        console_of(ctx).progress() as progress,
+    ):
         chosen = InferenceOptions(
             roi=parse_roi(roi, source),
             tile=tile,
@@ -181,6 +192,7 @@ def run(
             model,
             out=out,
             options=chosen,
+            mask=inside,
             keep_affinities=keep_affinities,
             overwrite=overwrite,
             progress=progress,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Literal
 
 from emds.geometry import Roi
@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 def parse_roi(text: str | None, volume: Volume) -> Roi | None:
     """Read ``--roi`` against the volume it is meant for; None stays None."""
     return None if text is None else Roi.parse(text, volume.shape)
+
+
+def open_mask(location: str | None) -> AbstractContextManager[Volume | None]:
+    """Open the labels that serve as a mask, if there are any."""
+    from emds.io import open_volume
+
+    return nullcontext() if location is None else open_volume(location, role="labels")
 
 
 def open_pair(

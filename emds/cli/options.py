@@ -160,6 +160,14 @@ MutexStrides = Annotated[
         help="Use mutex edges at every n-th voxel only.  [default: the checkpoint's]",
     ),
 ]
+Mask = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VOLUME",
+        help="Integers on the grid of NOISY; where they are 0, ids are 0. The paper's protocol "
+        "gives the ground truth here.",
+    ),
+]
 MinSize = Annotated[
     int | None,
     typer.Option(

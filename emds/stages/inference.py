@@ -14,6 +14,7 @@ import emds
 from emds.errors import CheckpointError, DataError
 from emds.geometry import Roi, Triple
 from emds.io import Container, Volume, create_container, read_padded
+from emds.io.volume import CroppedVolume
 from emds.networks.checkpoint import Checkpoint, checkpoint_hash, load_checkpoint
 from emds.networks.device import choose_device
 from emds.segmentation.affinities import AffinitySpec, quantize
@@ -143,12 +144,23 @@ def segment(
             f"{source.location} has {source.channels} channels but no offsets in its attributes. "
             "Expected affinities written by emds with --keep-affinities."
         )
+    roi = options.roi or source.roi
+    inside = _cropped_mask(mask, source, roi)
     spec = AffinitySpec.from_dict(source.attributes)
     stored = source.attributes
     settings = _label_settings(options, tuple(stored["mutex_strides"]), stored["min_size"])
     provenance = {"emds": emds.__version__, "command": "segment", "source": source.location}
     with create_container(out, overwrite=overwrite) as container:
-        write_labels(container, source, spec, settings, mask, provenance, progress or _silent)
+        write_labels(
+            container,
+            CroppedVolume(source, roi),
+            spec,
+            settings,
+            inside,
+            roi.offset,
+            provenance,
+            progress or _silent,
+        )
     return str(out)
 
 
@@ -171,6 +183,7 @@ def _infer(
     outputs = _outputs(checkpoint, checkpoint_path, options, image, labels)
     device = choose_device(options.device)
     plan = plan_inference(source, checkpoint, options, device.type)
+    inside = _cropped_mask(mask, source, plan.roi)
     network = checkpoint.build().keep_only(outputs)
     predictor = NetworkPredictor(
         network,
@@ -193,10 +206,31 @@ def _infer(
         if sink.affinities is not None:
             spec = AffinitySpec(checkpoint.offsets, checkpoint.attractive)
             settings = _label_settings(options, checkpoint.mutex_strides, checkpoint.min_size)
-            write_labels(container, sink.affinities, spec, settings, mask, provenance, progress)
+            write_labels(
+                container,
+                sink.affinities,
+                spec,
+                settings,
+                inside,
+                plan.roi.offset,
+                provenance,
+                progress,
+            )
             if not keep_affinities:
                 container.remove_image(AFFINITIES)
     return str(out)
+
+
+def _cropped_mask(mask: Volume | None, source: Volume, roi: Roi) -> Volume | None:
+    """Return the mask of a region of the source, checked to be on the same grid."""
+    if mask is None:
+        return None
+    if mask.shape != source.shape:
+        raise DataError(
+            f"--mask {mask.location} is {mask.shape}, {source.location} is {source.shape} "
+            "(z, y, x); a mask lies on the grid of what it masks."
+        )
+    return CroppedVolume(mask, roi)
 
 
 def _label_settings(

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from emds.errors import DataError
 from emds.geometry import Roi, Triple, iter_blocks
 from emds.io import Container, Volume
 from emds.segmentation.affinities import AffinitySpec
@@ -44,6 +43,7 @@ def write_labels(
     spec: AffinitySpec,
     settings: LabelSettings,
     mask: Volume | None,
+    origin: Triple,
     provenance: dict[str, Any],
     progress: Callable[[int, int, str], None],
 ) -> None:
@@ -63,17 +63,14 @@ def write_labels(
     settings : LabelSettings
         How.
     mask : Volume or None
-        Where it is 0, labels are 0.
+        Where it is 0, labels are 0; on the grid of the affinities.
+    origin : (z, y, x)
+        Place of the affinities in the volume whose coordinates the mutex strides count in.
     provenance : dict
         Stored with the labels.
     progress : callable
         Told (sections done, sections, "sections").
     """
-    if mask is not None and mask.shape != affinities.shape:
-        raise DataError(
-            f"the mask {mask.location} is {mask.shape}, the volume {affinities.shape} (z, y, x); "
-            "they must be the same."
-        )
     labels = container.create_labels(
         LABELS,
         shape=affinities.shape,
@@ -86,7 +83,7 @@ def write_labels(
     last = 0
     for block in iter_blocks(affinities.roi, (depth, *affinities.shape[1:])):
         roi = block.write_roi
-        ids = _segment(affinities.read(roi), roi, spec, settings, mask)
+        ids = _segment(affinities.read(roi), roi, spec, settings, mask, origin)
         count = int(ids.max())
         ids[ids > 0] += np.uint64(last)
         labels.write(roi, ids)
@@ -100,9 +97,11 @@ def _segment(
     spec: AffinitySpec,
     settings: LabelSettings,
     mask: Volume | None,
+    origin: Triple,
 ) -> NDArray[np.uint64]:
     inside = None if mask is None else mask.read(roi) != 0
-    return label_affinities(values, spec, settings, mask=inside, origin=roi.offset)
+    place = roi.shift(origin).offset
+    return label_affinities(values, spec, settings, mask=inside, origin=place)
 
 
 def label_affinities(

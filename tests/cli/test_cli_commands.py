@@ -109,6 +109,15 @@ def test_segment_passes_its_options_on(place, emds_ok):
         assert volume.attributes["mutex_watershed"]["backend"] == "elf"
 
 
+@pytest.mark.parametrize("command", ["run", "segment"])
+def test_a_mask_leaves_background(place, emds_ok, command):
+    inside = np.zeros((8, 64, 64), np.uint8)
+    inside[:, 10:50, 20:60] = 1
+    write("mask.tif", inside)
+    emds_ok(command, "raw.tif", "-m", "model.pt", "--mask", "mask.tif", "-o", "seg.zarr")
+    np.testing.assert_array_equal(read("seg.zarr", "labels") != 0, inside != 0)
+
+
 def test_intensity_maps_other_types_to_those_of_training(place, emds_ok):
     write("wide.tif", clean(place).astype(np.uint16) * 10 + 100)
     options = ("-m", "model.pt", "--voxel-size", 40, 8, 8)

@@ -30,7 +30,7 @@ def shell(tmp_path):
     }
 
     def run(*command: str) -> str:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -149,6 +149,25 @@ def test_a_mask_gives_background(tmp_path, checkpoint, noisy):
     np.testing.assert_array_equal(labels != 0, mask != 0)
 
 
+def test_a_mask_of_another_shape_is_refused_before_any_work(tmp_path, checkpoint, noisy):
+    mask = MemoryVolume(np.ones((5, 40, 36), np.uint8), location="mask.h5")
+    with pytest.raises(DataError, match=r"mask\.h5 is \(5, 40, 36\)"):
+        run(noisy, checkpoint, out=tmp_path / "seg.zarr", mask=mask)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_region_samples_mutex_edges_where_the_whole_does(tmp_path, checkpoint, noisy):
+    roi = Roi((1, 7, 3), (3, 20, 30))
+    options = InferenceOptions(roi=roi)
+    whole = run(noisy, checkpoint, out=tmp_path / "whole.zarr", keep_affinities=True)
+    kept = open_volume(whole, role="affinities")
+    expected = mutex_watershed(kept.read(roi), PAPER_SPEC, strides=(1, 5, 5), origin=roi.offset)
+    from_grey = run(noisy, checkpoint, out=tmp_path / "grey.zarr", options=options)
+    from_kept = segment(kept, None, out=tmp_path / "kept.zarr", options=options)
+    for out in (from_grey, from_kept):
+        np.testing.assert_array_equal(open_volume(out, role="labels").read(), expected)
+
+
 def test_sixteen_bit_images_need_a_range_and_keep_their_type(tmp_path, checkpoint, noisy):
     wide = MemoryVolume(noisy.read().astype(np.uint16) * 100 + 1000)
     with pytest.raises(DataError, match="--intensity"):
@@ -204,3 +223,28 @@ def test_a_distant_voxel_size_is_told(tmp_path, checkpoint, noisy, caplog):
     options = InferenceOptions(voxel_size=(40.0, 4.0, 4.0))
     denoise(noisy, checkpoint, out=tmp_path / "out.zarr", options=options)
     assert "far from" in caplog.text
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 9), (2, 17, 40), (1, 1, 1)])
+def test_a_volume_smaller_than_a_tile_is_mirrored_not_refused(tmp_path, checkpoint, shape):
+    values = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
+    values.flat[0] ^= 255 if values.size > 1 else 0
+    source = MemoryVolume(values, location="tiny.tif")
+    if values.size == 1:
+        with pytest.raises(DataError, match="constant"):
+            run(source, checkpoint, out=tmp_path / "seg.zarr")
+        return
+    out = run(source, checkpoint, out=tmp_path / "seg.zarr")
+    assert open_volume(out, role="labels").read().shape == shape
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_what_the_cpu_gives(tmp_path, checkpoint, noisy):
+    cpu = denoise(
+        noisy, checkpoint, out=tmp_path / "cpu.zarr", options=InferenceOptions(device="cpu")
+    )
+    gpu = denoise(
+        noisy, checkpoint, out=tmp_path / "gpu.zarr", options=InferenceOptions(device="cuda")
+    )
+    difference = open_volume(cpu).read().astype(int) - open_volume(gpu).read()
+    assert np.abs(difference).max() <= 1
