@@ -10,16 +10,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-import emds
 from emds.errors import CheckpointError, DataError
 from emds.geometry import Roi, Triple
 from emds.io import Container, Volume, create_container, read_padded
 from emds.io.volume import CroppedVolume
-from emds.networks.checkpoint import Checkpoint, checkpoint_hash, load_checkpoint
+from emds.networks.checkpoint import Checkpoint, load_checkpoint
 from emds.networks.device import choose_device
 from emds.segmentation.affinities import AffinitySpec, quantize
 from emds.stages.label import LabelSettings, write_labels
 from emds.stages.plan import InferenceOptions, InferencePlan, plan_inference
+from emds.stages.provenance import described_roi, model_provenance, provenance
 from emds.tiling.predict import NetworkPredictor
 from emds.tiling.stream import stream_blocks
 
@@ -149,7 +149,7 @@ def segment(
     spec = AffinitySpec.from_dict(source.attributes)
     stored = source.attributes
     settings = _label_settings(options, tuple(stored["mutex_strides"]), stored["min_size"])
-    provenance = {"emds": emds.__version__, "command": "segment", "source": source.location}
+    history = provenance("segment", source, **described_roi(roi))
     with create_container(out, overwrite=overwrite) as container:
         write_labels(
             container,
@@ -158,7 +158,7 @@ def segment(
             settings,
             inside,
             roi.offset,
-            provenance,
+            history,
             progress or _silent,
         )
     return str(out)
@@ -193,15 +193,16 @@ def _infer(
         batch_size=plan.batch_size,
         precision=options.precision,
     )
-    provenance = {
-        "emds": emds.__version__,
-        "command": "run" if image and labels else "denoise" if image else "segment",
-        "source": source.location,
-        "checkpoint": {"sha256": checkpoint_hash(checkpoint_path), "recipe": checkpoint.recipe},
-        "plan": plan.described(),
-    }
+    history = provenance(
+        "run" if image and labels else "denoise" if image else "segment",
+        source,
+        checkpoint=model_provenance(checkpoint_path, checkpoint.recipe),
+        **plan.described(),
+        device=str(device),
+        precision=options.precision,
+    )
     with create_container(out, overwrite=overwrite) as container:
-        sink = _Sink(container, source, plan, checkpoint, outputs, provenance)
+        sink = _Sink(container, source, plan, checkpoint, outputs, history)
         _predict(source, plan, predictor, sink, progress)
         if sink.affinities is not None:
             spec = AffinitySpec(checkpoint.offsets, checkpoint.attractive)
@@ -213,7 +214,7 @@ def _infer(
                 settings,
                 inside,
                 plan.roi.offset,
-                provenance,
+                history,
                 progress,
             )
             if not keep_affinities:
@@ -277,7 +278,7 @@ class _Sink:
         plan: InferencePlan,
         checkpoint: Checkpoint,
         outputs: tuple[_Output, ...],
-        provenance: dict[str, Any],
+        history: dict[str, Any],
     ) -> None:
         add = partial(
             container.create_image,
@@ -288,16 +289,14 @@ class _Sink:
         self.image: Volume | None = None
         self.affinities: Volume | None = None
         if outputs[0] != "affinities":
-            self.image = add(
-                None, dtype=source.dtype, attributes=provenance | {"image": outputs[0]}
-            )
+            self.image = add(None, dtype=source.dtype, attributes=history | {"image": outputs[0]})
         if "affinities" in outputs:
             spec = AffinitySpec(checkpoint.offsets, checkpoint.attractive)
             self.affinities = add(
                 AFFINITIES,
                 dtype=np.uint8,
                 channels=len(checkpoint.offsets),
-                attributes=provenance
+                attributes=history
                 | spec.to_dict()
                 | {
                     "mutex_strides": list(checkpoint.mutex_strides),

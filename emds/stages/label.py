@@ -17,6 +17,9 @@ from emds.segmentation.small_segments import absorb_small_segments
 
 LABELS = "neurons"
 
+_CHUNK = (16, 256, 256)
+_SLAB_BYTES = 2**28
+
 
 @dataclass(frozen=True, slots=True)
 class LabelSettings:
@@ -71,15 +74,16 @@ def write_labels(
     progress : callable
         Told (sections done, sections, "sections").
     """
+    depth = _sections_at_once(affinities) if spec.planar else affinities.shape[0]
     labels = container.create_labels(
         LABELS,
         shape=affinities.shape,
         dtype=np.uint64,
+        chunk_shape=(min(depth, _CHUNK[0]), *_CHUNK[1:]),
         voxel_size=affinities.voxel_size,
         offset=affinities.offset,
         attributes=provenance | {"mutex_watershed": asdict(settings) | spec.to_dict()},
     )
-    depth = labels.chunk_shape[0] if spec.planar else affinities.shape[0]
     last = 0
     for block in iter_blocks(affinities.roi, (depth, *affinities.shape[1:])):
         roi = block.write_roi
@@ -89,6 +93,12 @@ def write_labels(
         labels.write(roi, ids)
         last += count
         progress(roi.end[0], affinities.shape[0], "sections segmented")
+
+
+def _sections_at_once(affinities: Volume) -> int:
+    _, height, width = affinities.shape
+    section_bytes = height * width * (affinities.channels or 1)
+    return max(1, min(_CHUNK[0], _SLAB_BYTES // section_bytes))
 
 
 def _segment(

@@ -14,6 +14,7 @@ from emds.errors import DataError, UsageError
 from emds.geometry import Block, Roi, Triple, iter_blocks
 from emds.io.volume import Nanometres, Volume
 from emds.networks.checkpoint import Checkpoint, Intensity
+from emds.stages.provenance import described_roi
 from emds.tiling.grid import TileGrid
 
 logger = logging.getLogger("emds")
@@ -108,9 +109,10 @@ class InferencePlan:
     def described(self) -> dict[str, Any]:
         """Return what decides the output, as JSON primitives."""
         return {
-            "roi": {"offset": self.roi.offset, "shape": self.roi.shape},
-            "tile": self.grid.tile,
-            "overlap": self.grid.overlap,
+            **described_roi(self.roi),
+            "tile": list(self.grid.tile),
+            "overlap": list(self.grid.overlap),
+            "batch_size": self.batch_size,
             "intensity": [self.intensity.low, self.intensity.high],
         }
 

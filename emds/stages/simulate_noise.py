@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import emds
 from emds.errors import DataError, UsageError
 from emds.geometry import Roi, Triple, iter_blocks
 from emds.io import create_volume
 from emds.io.location import parse_location
 from emds.io.volume import CroppedVolume, Volume
 from emds.noise import NoiseModel, add_noise, check_grey_levels
+from emds.stages.provenance import described_roi, provenance
 
 _BLOCK_VOXELS = 2**26
 
@@ -160,15 +160,12 @@ def _block_shape(target: Volume) -> Triple:
 def _provenance(source: Volume, model: NoiseModel, seed: int, region: Roi) -> dict[str, Any]:
     sections = range(region.offset[0], region.end[0])
     drawn = [model.draw(seed, z) for z in sections]
-    return {
-        "emds": emds.__version__,
-        "command": "simulate-noise",
-        "source": source.location,
-        "roi": {"offset": list(region.offset), "shape": list(region.shape)},
-        "seed": seed,
-        "noise": model.to_dict(),
-        "drawn": {
-            "section": list(sections),
-            **{name: [values[name] for values in drawn] for name in model.drawn},
-        },
-    }
+    columns = {name: [values[name] for values in drawn] for name in model.drawn}
+    return provenance(
+        "simulate-noise",
+        source,
+        **described_roi(region),
+        seed=seed,
+        noise=model.to_dict(),
+        drawn={"section": list(sections), **columns},
+    )

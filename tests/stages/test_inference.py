@@ -74,7 +74,11 @@ def test_run_writes_image_labels_and_affinities_in_place(tmp_path, checkpoint, n
     assert AffinitySpec.from_dict(affinities.attributes) == PAPER_SPEC
     whole = mutex_watershed(affinities.read(), PAPER_SPEC, strides=(1, 5, 5))
     np.testing.assert_array_equal(ids, whole)
-    assert image.attributes["checkpoint"]["recipe"] == "joint"
+    made = image.attributes
+    assert made["checkpoint"]["recipe"] == "joint"
+    assert len(made["checkpoint"]["sha256"]) == len(made["source"]["identity"]) == 64
+    assert (made["command"], made["tile"], made["precision"]) == ("run", [1, 32, 32], "fp32")
+    assert labels.attributes["mutex_watershed"]["mutex_strides"] == [1, 5, 5]
 
 
 def test_one_tile_is_the_network_itself(tmp_path, checkpoint, noisy):

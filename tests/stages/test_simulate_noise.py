@@ -46,7 +46,7 @@ def test_model_seed_and_drawn_parameters_are_stored(clean, tmp_path):
         stored = noisy.attributes
     assert stored["emds"] == __version__
     assert stored["command"] == "simulate-noise"
-    assert stored["source"] == "scan"
+    assert stored["source"]["location"] == "scan"
     assert stored["seed"] == 5
     assert stored["roi"] == {"offset": [3, 0, 0], "shape": [2, 40, 50]}
     assert noise_from_dict(stored["noise"]) == model
