@@ -22,11 +22,11 @@ for name, depth, seed in (("mine", 10, 1), ("other", 2, 2)):
             volume.write(Roi.whole(volume.shape), values)
 PY
 
-# Sections 8 and 9 are held out: after every 30 steps they decide which weights are kept.
-emds train mine.tif mine.h5 --preset cpu --steps 60 \
+# Sections 8 and 9 are held out: after every 20 steps they decide which weights are kept.
+emds train mine.tif mine.h5 --preset cpu --steps 40 \
     --train 0:8 --validation 8:10 \
     --set width=tiny --set crop=64 --set batch_size=4 --set ema_decay=0.9 \
-    --set optimizer.warmup_steps=5 --set validation.every=30 --set validation.sections=1 \
+    --set optimizer.warmup_steps=5 --set validation.every=20 --set validation.sections=1 \
     --out runs/mine
 tail -n 1 runs/mine/metrics.jsonl
 
