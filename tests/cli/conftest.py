@@ -87,6 +87,12 @@ def save_random_checkpoint(path, networks=("denoiser", "segmenter", "fusion")):
     )
 
 
+@pytest.fixture
+def random_checkpoint():
+    """Return a function (path, networks) that saves a checkpoint."""
+    return save_random_checkpoint
+
+
 class Outcome:
     """What a call of the command line left: exit code, stdout, stderr."""
 

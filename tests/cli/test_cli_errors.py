@@ -268,10 +268,10 @@ def test_a_damaged_checkpoint_is_refused(place, emds_fails):
     assert left_behind(place) == []
 
 
-def test_a_checkpoint_without_the_needed_part_says_what_it_has(place, emds_fails):
-    from conftest import save_random_checkpoint
-
-    save_random_checkpoint(place / "dn.pt", ("denoiser",))
+def test_a_checkpoint_without_the_needed_part_says_what_it_has(
+    place, emds_fails, random_checkpoint
+):
+    random_checkpoint(place / "dn.pt", ("denoiser",))
     for command in ("run", "segment"):
         message = emds_fails(3, command, "raw.tif", "-m", "dn.pt", "-o", "seg.zarr")
         assert "no segmenter, only denoiser" in message
