@@ -58,8 +58,6 @@ class SourceVolume(Volume):
             self._check_finite(values, roi)
         if self._role == "labels" and values.dtype.kind == "i":
             self._check_not_negative(values, roi)
-        if values.dtype.kind in "bi" and self.dtype.kind == "u":
-            values = values.view(self.dtype)
         return np.array(values, dtype=self.dtype, order="C", copy=None)
 
     @override

@@ -176,6 +176,20 @@ def test_labels_are_unsigned_and_bool_is_one_byte(tmp_path: Path) -> None:
         np.testing.assert_array_equal(volume.read(), example() > 100)
 
 
+@pytest.mark.parametrize("name", ["a.h5", "a.tif"])
+@pytest.mark.parametrize("dtype", [">i2", ">i4", ">i8"])
+def test_signed_labels_of_other_byte_order(name: str, dtype: str, tmp_path: Path) -> None:
+    values = np.arange(2 * 3 * 4).reshape(2, 3, 4) + 5
+    if name == "a.h5":
+        with h5py.File(tmp_path / name, "w") as file:
+            file["main"] = values.astype(dtype)
+    else:
+        tifffile.imwrite(tmp_path / name, values.astype(dtype[1:]), byteorder=">")
+    with open_volume(tmp_path / name, role="labels") as volume:
+        assert volume.dtype == np.dtype(f"u{np.dtype(dtype).itemsize}")
+        np.testing.assert_array_equal(volume.read(), values)
+
+
 def test_soft_links_inside_a_file_are_followed(tmp_path: Path) -> None:
     location = hdf5_cremi(tmp_path, example())
     with h5py.File(location, "a") as file:
