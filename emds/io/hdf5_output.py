@@ -34,8 +34,17 @@ class Hdf5Output(WritableVolume):
     def __init__(self, target: Path, spec: ArraySpec, *, overwrite: bool) -> None:
         super().__init__(f"{target}:{CREMI_NAMES[spec.role]}", spec)
         self._output = PendingOutput(target, overwrite=overwrite, folder=False)
-        self._file = h5py.File(self._output.partial, "w")
-        self._dataset = self._file.create_dataset(
+        self._file: Any = None
+        try:
+            self._file = h5py.File(self._output.partial, "w")
+            self._dataset = self._create_dataset(spec)
+            self.set_attributes(spec.attributes)
+        except BaseException:
+            self.close()
+            raise
+
+    def _create_dataset(self, spec: ArraySpec) -> Any:
+        dataset = self._file.create_dataset(
             CREMI_NAMES[spec.role],
             shape=spec.array_shape,
             dtype=spec.dtype,
@@ -45,9 +54,9 @@ class Hdf5Output(WritableVolume):
             shuffle=spec.dtype.itemsize > 1,
         )
         if spec.voxel_size is not None:
-            self._dataset.attrs["resolution"] = np.asarray(spec.voxel_size, dtype=float)
-        self._dataset.attrs["offset"] = np.asarray(spec.offset, dtype=float)
-        self.set_attributes(spec.attributes)
+            dataset.attrs["resolution"] = np.asarray(spec.voxel_size, dtype=float)
+        dataset.attrs["offset"] = np.asarray(spec.offset, dtype=float)
+        return dataset
 
     @override
     def read(self, roi: Roi | None = None) -> NDArray[Any]:
@@ -76,5 +85,8 @@ class Hdf5Output(WritableVolume):
 
     @override
     def close(self) -> None:
-        self._file.close()
-        self._output.abort()
+        try:
+            if self._file is not None:
+                self._file.close()
+        finally:
+            self._output.abort()

@@ -33,7 +33,11 @@ class TiffOutput(WritableVolume):
         self._output = PendingOutput(target, overwrite=overwrite, folder=False)
         pages = self.shape[0] * (self.channels or 1)
         size = self.nbytes + _BYTES_PER_DIRECTORY * pages
-        self._file = tifffile.TiffWriter(self._output.partial, bigtiff=size > _CLASSIC_LIMIT)
+        try:
+            self._file = tifffile.TiffWriter(self._output.partial, bigtiff=size > _CLASSIC_LIMIT)
+        except BaseException:
+            self._output.abort()
+            raise
         self._waiting: dict[int, tuple[NDArray[Any], int]] = {}
         self._written = 0
 
@@ -97,6 +101,8 @@ class TiffOutput(WritableVolume):
 
     @override
     def close(self) -> None:
-        self._file.close()
         self._waiting.clear()
-        self._output.abort()
+        try:
+            self._file.close()
+        finally:
+            self._output.abort()

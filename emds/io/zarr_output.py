@@ -117,9 +117,14 @@ class Container:
         self._version: OmeVersion = ome_version
         self._output = PendingOutput(target, overwrite=overwrite, folder=True)
         self._folder = self._output.partial
-        self._root = zarr.open_group(
-            str(self._folder), mode="w", zarr_format=3 if ome_version == "0.5" else 2
-        )
+        try:
+            # Mode "a" keeps the folder that was just claimed; "w" would remove and remake it.
+            self._root = zarr.open_group(
+                str(self._folder), mode="a", zarr_format=3 if ome_version == "0.5" else 2
+            )
+        except BaseException:
+            self._output.abort()
+            raise
         self._images: dict[str, ZarrImage] = {}
         self._root_attributes: dict[str, Any] = {}
 

@@ -225,6 +225,40 @@ def test_a_folder_of_other_things_is_never_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "photos.zarr" / "holiday.jpg").read_text() == "dear"
 
 
+@pytest.mark.parametrize(
+    ("name", "maker"),
+    [
+        ("out.zarr", "zarr.open_group"),
+        ("out.zarr", "zarr.Group.create_array"),
+        ("out.tif", "tifffile.TiffWriter"),
+        ("out.h5", "h5py.File"),
+        ("out.h5", "h5py.Group.create_dataset"),
+    ],
+)
+def test_an_output_that_cannot_be_started_leaves_nothing(
+    name: str, maker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(maker, fail)
+        with pytest.raises(OSError, match="disk full"):
+            create_volume(tmp_path / name, shape=SHAPE, dtype="u1")
+    assert os.listdir(tmp_path) == []
+    write_all(tmp_path / name, example())
+
+
+def test_the_claimed_folder_is_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[object] = []
+    monkeypatch.setattr("shutil.rmtree", lambda path, *rest, **options: removed.append(path))
+    with create_volume(tmp_path / "out.zarr", shape=SHAPE, dtype="u1") as volume:
+        volume.write(volume.roi, example())
+    assert removed == []
+
+
 def test_an_output_with_holes_is_not_committed(target: Path) -> None:
     volume = create_volume(target, shape=SHAPE, dtype="u1", chunk_shape=(2, 64, 64))
     with pytest.raises(RuntimeError, match="not written everywhere"), volume:
