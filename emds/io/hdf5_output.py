@@ -36,7 +36,8 @@ class Hdf5Output(WritableVolume):
         self._output = PendingOutput(target, overwrite=overwrite, folder=False)
         self._file: Any = None
         try:
-            self._file = h5py.File(self._output.partial, "w")
+            # Without HDF5's own lock, which collides with the one that PendingOutput holds.
+            self._file = h5py.File(self._output.partial, "w", locking=False)
             self._dataset = self._create_dataset(spec)
             self.set_attributes(spec.attributes)
         except BaseException:

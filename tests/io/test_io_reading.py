@@ -179,7 +179,7 @@ def test_labels_are_unsigned_and_bool_is_one_byte(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.h5", "a.tif"])
 @pytest.mark.parametrize("dtype", [">i2", ">i4", ">i8"])
 def test_signed_labels_of_other_byte_order(name: str, dtype: str, tmp_path: Path) -> None:
-    values = np.arange(2 * 3 * 4).reshape(2, 3, 4) + 5
+    values = np.arange(2 * 5 * 6).reshape(2, 5, 6) + 5
     if name == "a.h5":
         with h5py.File(tmp_path / name, "w") as file:
             file["main"] = values.astype(dtype)

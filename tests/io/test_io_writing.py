@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -196,10 +198,40 @@ def test_overwrite_replaces_the_old_output(target: Path) -> None:
 
 def test_a_partial_output_blocks_a_second_run(target: Path) -> None:
     first = create_volume(target, shape=SHAPE, dtype="u1")
-    with pytest.raises(OutputExistsError, match=r"(?s)unfinished.*--overwrite"):
-        create_volume(target, shape=SHAPE, dtype="u1")
+    for overwrite in (False, True):
+        with pytest.raises(OutputExistsError, match="another emds is writing it now"):
+            create_volume(target, shape=SHAPE, dtype="u1", overwrite=overwrite)
     first.close()
     write_all(target, example())
+
+
+def test_the_partial_output_of_a_killed_process_is_no_running_one(target: Path) -> None:
+    program = (
+        "import os, sys; from emds.io import create_volume; "
+        "v = create_volume(sys.argv[1], shape=(2, 16, 16), dtype='u1'); os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(target)]).returncode == 9
+    assert os.listdir(target.parent) == [f"{target.name}.partial"]
+    with pytest.raises(OutputExistsError, match=r"(?s)unfinished.*--overwrite"):
+        create_volume(target, shape=SHAPE, dtype="u1")
+    write_all(target, example(), overwrite=True)
+    assert os.listdir(target.parent) == [target.name]
+
+
+def test_an_old_output_that_a_killed_commit_moved_away_comes_back(tmp_path: Path) -> None:
+    target = tmp_path / "out.zarr"
+    write_all(target, example())
+    target.rename(tmp_path / "out.zarr.replaced.123")
+    (tmp_path / "out.zarr.partial").mkdir()
+    with pytest.raises(OutputExistsError):
+        create_volume(target, shape=SHAPE, dtype="u1")
+    np.testing.assert_array_equal(open_volume(target).read(), example())
+    target.rename(tmp_path / "out.zarr.replaced.123")
+    (tmp_path / "out.zarr.replaced.by-me").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        fail_halfway(target, overwrite=True)
+    np.testing.assert_array_equal(open_volume(target).read(), example())
+    assert sorted(os.listdir(tmp_path)) == ["out.zarr", "out.zarr.replaced.by-me"]
 
 
 def test_overwrite_replaces_the_partial_output_of_a_killed_run(target: Path) -> None:
@@ -223,6 +255,31 @@ def test_a_folder_of_other_things_is_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="never overwritten"):
         create_volume(tmp_path / "photos.zarr", shape=SHAPE, dtype="u1", overwrite=True)
     assert (tmp_path / "photos.zarr" / "holiday.jpg").read_text() == "dear"
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_zarr_of_others_is_never_overwritten(zarr_format: int, tmp_path: Path) -> None:
+    target = tmp_path / "theirs.zarr"
+    group = zarr.create_group(str(target), zarr_format=zarr_format)
+    for name in ("volumes/raw", "more"):
+        group.create_array(name, shape=(2, 3, 4), dtype="u1")[:] = 7
+    # An image of emds does not make everything beside it an output of emds.
+    write_all(target / "image.zarr", example())
+    before = snapshot(tmp_path)
+    with pytest.raises(UsageError, match="never overwritten"):
+        create_volume(target, shape=SHAPE, dtype="u1", overwrite=True)
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_container_without_root_image_is_replaced(version: str, tmp_path: Path) -> None:
+    for step in range(2):
+        with create_container(
+            tmp_path / "a.zarr", overwrite=step > 0, ome_version=version
+        ) as container:
+            labels = container.create_labels("neurons", SHAPE)
+            labels.write(labels.roi, example("uint64"))
+    assert os.listdir(tmp_path) == ["a.zarr"]
 
 
 @pytest.mark.parametrize(
