@@ -14,8 +14,7 @@ import numpy as np
 from emds.errors import VolumeError
 from emds.io.location import Location
 from emds.io.place import place_from_attributes
-from emds.io.source import MALFORMED, ArraySource, Found, default_axes
-from emds.io.zarr_volume import role_of_path
+from emds.io.source import MALFORMED, ArraySource, Found, default_axes, role_of_path
 
 _LONGEST_LINK_CHAIN = 16
 

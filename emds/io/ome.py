@@ -37,7 +37,10 @@ def in_nanometres(value: float, unit: str | None) -> float | None:
 
 @dataclass(frozen=True)
 class Multiscale:
-    """What emds needs to know of one level of an OME-Zarr image."""
+    """What emds needs to know of one level of an OME-Zarr image.
+
+    The offset counts voxels where there is no voxel size.
+    """
 
     axes: str
     voxel_size: Nanometres | None
@@ -96,13 +99,16 @@ def parse_multiscale(attributes: Mapping[str, Any], level_index: int, ndim: int)
         shift = [a * b for a, b in zip(shift, factors, strict=True)]
         moves = _numbers(transform.get("translation", [0.0] * ndim), ndim)
         shift = [a + b for a, b in zip(shift, moves, strict=True)]
+    for axis, factor in zip(axes, scale, strict=True):
+        if axis in "zyx" and factor <= 0:
+            raise ValueError(f"the scale {factor} of axis {axis!r} is not positive")
     units = {axis: entry.get("unit") for axis, entry in zip(axes, entries, strict=True)}
-    voxel_size = _spatial(axes, scale, units)
-    if voxel_size is not None and min(voxel_size) <= 0:
-        raise ValueError(f"the voxel size {voxel_size} is not positive")
-    unitless = dict.fromkeys(axes, "nanometer")  # positions are then in voxel steps
-    offset = _spatial(axes, shift, units) or _spatial(axes, shift, unitless)
-    return Multiscale(axes, voxel_size, offset or (0.0, 0.0, 0.0), "image-label" in ome)
+    return Multiscale(
+        axes,
+        _voxel_size(axes, scale, units),
+        _offset(axes, shift, scale, units),
+        "image-label" in ome,
+    )
 
 
 def _axis_letter(entry: Mapping[str, Any]) -> str:
@@ -121,14 +127,36 @@ def _numbers(values: Sequence[Any], length: int) -> list[float]:
     return numbers
 
 
-def _spatial(
-    axes: str, values: Sequence[float], units: Mapping[str, str | None]
+def _voxel_size(
+    axes: str, scale: Sequence[float], units: Mapping[str, str | None]
 ) -> Nanometres | None:
-    lengths = {
+    lengths = _lengths(axes, scale, units)
+    y, x = lengths.get("y"), lengths.get("x")
+    # A single section has no thickness of its own: nominally as much as it is wide.
+    z = lengths.get("z") if "z" in axes else y
+    return None if z is None or y is None or x is None else (z, y, x)
+
+
+def _offset(
+    axes: str, shift: Sequence[float], scale: Sequence[float], units: Mapping[str, str | None]
+) -> Nanometres:
+    if _voxel_size(axes, scale, units) is None:
+        # Without units only the ratio of both means something: a position in voxels.
+        shift = [
+            a / b if axis in "zyx" else a for axis, a, b in zip(axes, shift, scale, strict=True)
+        ]
+        units = dict.fromkeys(axes, "nanometer")
+    lengths = _lengths(axes, shift, units)
+    z, y, x = (lengths.get(axis) or 0.0 for axis in "zyx")
+    return z, y, x
+
+
+def _lengths(
+    axes: str, values: Sequence[float], units: Mapping[str, str | None]
+) -> dict[str, float | None]:
+    return {
         axis: in_nanometres(value, units[axis]) for axis, value in zip(axes, values, strict=True)
     }
-    z, y, x = (lengths.get(axis) for axis in "zyx")
-    return None if z is None or y is None or x is None else (z, y, x)
 
 
 def build_multiscale(
@@ -149,7 +177,8 @@ def build_multiscale(
     axes : str
         ``zyx`` or ``czyx``.
     voxel_size, offset : (z, y, x) float
-        Nanometres. Without a voxel size the axes carry no unit, which reads back as None.
+        Nanometres. Without a voxel size the axes carry no unit and a scale of 1, which reads
+        back as None, and as the same offset in voxels.
     version : {"0.5", "0.4"}
         Of OME-Zarr.
     labels_of : str, optional

@@ -122,6 +122,21 @@ def default_axes(ndim: int) -> str:
     return "?" * (ndim - 5) + "tczyx"[max(0, 5 - ndim) :]
 
 
+def role_of_path(path: str) -> Role | None:
+    """Guess what an array holds from where it lies.
+
+    Examples
+    --------
+    >>> [role_of_path(p) for p in ("volumes/labels/clefts", "volumes/raw", "affinities", "main")]
+    ['labels', 'raw', 'affinities', None]
+    """
+    parts = path.lower().split("/")
+    if "labels" in parts:
+        return "labels"
+    last: dict[str, Role] = {"raw": "raw", "affinities": "affinities"}
+    return last.get(parts[-1])
+
+
 def why_not(source: ArraySource, role: Role | None, *, explicit: bool) -> str | None:
     """Say why an array cannot play a role, or None where it can.
 

@@ -209,16 +209,16 @@ def _ome_voxel_size(xml: str, index: int) -> Nanometres | None:
     if index >= len(pixels):
         return None
     values = pixels[index].attrib
-    lengths = []
-    for axis in "ZYX":
-        text = values.get(f"PhysicalSize{axis}")
-        length = (
-            in_nanometres(float(text), values.get(f"PhysicalSize{axis}Unit", "µm"))
-            if text
-            else None
-        )
-        if not length or length < 0:
-            return None
-        lengths.append(length)
+    lengths = [_ome_length(values, axis) for axis in "ZYX"]
+    if lengths[0] is None and values.get("SizeZ", "1") == "1":
+        lengths[0] = lengths[1]  # one section has no thickness of its own: as much as it is wide
     z, y, x = lengths
-    return z, y, x
+    return (z, y, x) if z and y and x else None
+
+
+def _ome_length(values: Mapping[str, str], axis: str) -> float | None:
+    text = values.get(f"PhysicalSize{axis}")
+    if not text:
+        return None
+    length = in_nanometres(float(text), values.get(f"PhysicalSize{axis}Unit", "µm"))
+    return length if length and length > 0 else None

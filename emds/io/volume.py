@@ -34,7 +34,7 @@ class Volume(ABC):
     voxel_size : (z, y, x) float or None
         Nanometres; None where the file does not say.
     offset : (z, y, x) float
-        Position of the first voxel, nanometres.
+        Position of the first voxel, nanometres; voxels where the voxel size is None.
     attributes : mapping
         JSON metadata written by emds (provenance, noise parameters, offsets); empty otherwise.
     """
@@ -152,6 +152,7 @@ class CachedVolume(Volume):
 
     @override
     def read(self, roi: Roi | None = None) -> NDArray[Any]:
+        assert self.cached.contains(roi or self.roi), "only the cached box can be read"
         box = (roi or self.roi).relative_to(self.cached.offset)
         return self.values[(..., *box.slices())].copy(order="C")
 

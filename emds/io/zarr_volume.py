@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from emds.errors import VolumeError
 from emds.io.location import Location
 from emds.io.ome import Multiscale, level_paths, parse_multiscale
 from emds.io.place import place_from_attributes
-from emds.io.source import MALFORMED, ArraySource, Found, LazyArray, Role, default_axes
+from emds.io.source import MALFORMED, ArraySource, Found, LazyArray, default_axes, role_of_path
 
 # On an array: emds wrote it and stored every chunk, so one that is not there was lost.
 WRITTEN_WHOLE = "every_chunk_written"
@@ -49,14 +49,17 @@ class WholeZarrArray(LazyArray):
         return np.asarray(self._array[index])
 
 
-def chunk_files(array: zarr.Array[Any], folder: Path, index: tuple[slice | int, ...]) -> list[Path]:
-    """Return the files that hold a box of an array that lies in `folder`."""
+def chunk_files(
+    array: zarr.Array[Any], folder: Path, index: tuple[slice | int, ...]
+) -> Iterator[Path]:
+    """Yield the files that hold a box of an array that lies in `folder`."""
     chunk_shape = array.shards or array.chunks
     ranges = []
     for part, size, chunk in zip(index, array.shape, chunk_shape, strict=True):
         begin, end, _ = part.indices(size) if isinstance(part, slice) else (part, part + 1, 1)
         ranges.append(range(begin // chunk, -(-end // chunk)))
-    return [folder / array.metadata.encode_chunk_key(place) for place in itertools.product(*ranges)]
+    for place in itertools.product(*ranges):
+        yield folder / array.metadata.encode_chunk_key(place)
 
 
 def find_zarr_arrays(location: Location) -> Found:
@@ -202,18 +205,3 @@ def _chunk_bytes(array: zarr.Array[Any]) -> int:
     for size in array.chunks:
         nbytes *= size
     return nbytes
-
-
-def role_of_path(path: str) -> Role | None:
-    """Guess what an array holds from where it lies.
-
-    Examples
-    --------
-    >>> [role_of_path(p) for p in ("volumes/labels/clefts", "volumes/raw", "affinities", "main")]
-    ['labels', 'raw', 'affinities', None]
-    """
-    parts = path.lower().split("/")
-    if "labels" in parts:
-        return "labels"
-    last: dict[str, Role] = {"raw": "raw", "affinities": "affinities"}
-    return last.get(parts[-1])

@@ -164,6 +164,38 @@ def test_a_coarser_level_has_its_own_voxel_size(tmp_path: Path) -> None:
     assert open_volume(f"{location}/s0").voxel_size == pytest.approx(VOXEL_SIZE)
 
 
+def ome_group(path: Path, axes: list[dict[str, str]], scale, translation) -> Path:
+    group = zarr.create_group(str(path))
+    group.create_array("0", shape=(4,) * len(axes), dtype="u1")
+    moves = [
+        {"type": "scale", "scale": scale},
+        {"type": "translation", "translation": translation},
+    ]
+    level = {"path": "0", "coordinateTransformations": moves}
+    group.attrs["ome"] = {"multiscales": [{"axes": axes, "datasets": [level]}]}
+    return path
+
+
+def test_without_units_the_offset_counts_voxels(tmp_path: Path) -> None:
+    axes = [{"name": name, "type": "space"} for name in "zyx"]
+    volume = open_volume(ome_group(tmp_path / "a.zarr", axes, [10, 2, 4], [20, 30, -8]))
+    assert (volume.voxel_size, volume.offset) == (None, (2, 15, -2))
+
+
+def test_a_section_is_nominally_as_thick_as_its_pixels_are_high(tmp_path: Path) -> None:
+    axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
+    flat = ome_group(tmp_path / "a.zarr", axes, [0.004, 0.005], [0.04, 0.1])
+    with open_volume(flat) as volume:
+        assert volume.shape == (1, 4, 4)
+        assert (volume.voxel_size, volume.offset) == ((4, 4, 5), (0, 40, 100))
+    sizes = {"PhysicalSizeX": 5e-3, "PhysicalSizeY": 4e-3}
+    for name, axes_of, shape in (("b.ome.tif", "YX", (8, 9)), ("c.ome.tif", "ZYX", (5, 8, 9))):
+        metadata = {"axes": axes_of, **sizes}
+        tifffile.imwrite(tmp_path / name, np.zeros(shape, "u1"), ome=True, metadata=metadata)
+    assert open_volume(tmp_path / "b.ome.tif").voxel_size == (4, 4, 5)
+    assert open_volume(tmp_path / "c.ome.tif").voxel_size is None
+
+
 def test_labels_are_unsigned_and_bool_is_one_byte(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "labels.h5", "w") as file:
         file["signed"] = example("int64")
