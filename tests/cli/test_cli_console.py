@@ -1,10 +1,12 @@
 """Progress and tables, on a terminal and off it."""
 
+import contextlib
 import os
 import pty
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -79,21 +81,29 @@ def test_off_a_terminal_there_are_lines(place, emds):
 
 def on_a_terminal(*command):
     """Return (stdout, stderr) of a call whose streams are terminals of their own."""
-    streams = [pty.openpty(), pty.openpty()]
+    (out, child_out), (err, child_err) = pty.openpty(), pty.openpty()
     child = subprocess.Popen(
         [sys.executable, "-m", "emds", *command],
-        stdout=streams[0][1],
-        stderr=streams[1][1],
+        stdout=child_out,
+        stderr=child_err,
         env=os.environ | {"TERM": "xterm", "COLUMNS": "100"},
     )
-    assert child.wait() == 0
-    texts = []
-    for master, slave in streams:
-        os.write(slave, b"\x04")
-        texts.append(os.read(master, 1 << 20).decode(errors="replace"))
-        os.close(master)
-        os.close(slave)
+    os.close(child_out)
+    os.close(child_err)
+    # Both at once: a terminal that nobody reads from fills up, and the child would wait for ever.
+    with ThreadPoolExecutor(2) as pool:
+        texts = list(pool.map(read_until_closed, (out, err)))
+    assert child.wait() == 0, texts
     return texts
+
+
+def read_until_closed(terminal):
+    parts = []
+    with contextlib.suppress(OSError):  # what Linux says of a terminal whose other end is closed
+        while part := os.read(terminal, 1 << 16):
+            parts.append(part)
+    os.close(terminal)
+    return b"".join(parts).decode(errors="replace")
 
 
 def test_on_a_terminal_there_is_a_bar_and_a_drawn_table(place):

@@ -414,3 +414,24 @@ def test_global_flags_may_stand_anywhere(place, emds):
     assert "took " in outcome.stderr
     assert "peak memory " in outcome.stderr
     assert emds("--version", "-q").stdout.startswith("emds 0.")
+
+
+def test_what_from_affinities_would_ignore_is_refused(place, emds_ok, emds_fails):
+    emds_ok("run", "raw.tif", "-m", "model.pt", "--keep-affinities", "-o", "kept.zarr")
+    told = emds_fails(
+        2, "segment", "kept.zarr", "--from-affinities", "--voxel-size", 1, 1, 1, "-o", "seg.zarr"
+    )
+    assert "leave out --voxel-size" in told
+
+
+def test_a_float_image_needs_its_range(place, emds_ok, emds_fails):
+    values = tifffile.imread("raw.tif").astype(np.float32)
+    tifffile.imwrite("float.tif", values, photometric="minisblack")
+    pair = ("evaluate", "--denoised", "float.tif", "--clean", "float.tif")
+    assert "--data-range" in emds_fails(2, *pair)
+    assert "PSNR" in emds_ok(*pair, "--data-range", 255)
+
+
+def test_a_zip_that_is_cut_off_is_no_bug(place, emds_fails):
+    (place / "cut.pt").write_bytes((place / "model.pt").read_bytes()[-2000:])
+    assert "cut.pt" in emds_fails(3, "info", "cut.pt")
