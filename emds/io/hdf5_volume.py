@@ -13,8 +13,15 @@ import numpy as np
 
 from emds.errors import VolumeError
 from emds.io.location import Location
-from emds.io.place import place_from_attributes
-from emds.io.source import MALFORMED, ArraySource, Found, default_axes, role_of_path
+from emds.io.place import place_or_reason
+from emds.io.source import (
+    MALFORMED,
+    ArraySource,
+    Found,
+    default_axes,
+    refuse_os_error,
+    role_of_path,
+)
 
 _LONGEST_LINK_CHAIN = 16
 
@@ -35,6 +42,7 @@ def find_hdf5_arrays(location: Location) -> Found:
         try:
             file = held.enter_context(h5py.File(path, "r"))
         except OSError as error:
+            refuse_os_error(error, path)
             raise VolumeError(
                 f"cannot read {str(path)!r}: damaged, truncated or locked HDF5 file: {error}"
             ) from error
@@ -57,7 +65,6 @@ def _find(file: h5py.File, location: Location) -> tuple[list[ArraySource], bool]
             )
         node = resolved
     if isinstance(node, h5py.Dataset):
-        _refuse_outside(node, f"{path}:{key}")
         return [_source(node, path, key, "")], True
     sources = _below(node, path, key)
     outside = _external_links(node)
@@ -100,7 +107,6 @@ def _below(group: Any, path: Path, key: str) -> list[ArraySource]:
     def visit(name: str, node: Any) -> None:
         if isinstance(node, h5py.Dataset) and node.shape is not None:
             full = "/".join(part for part in (key, name) if part)
-            _refuse_outside(node, f"{path}:{full}")
             sources.append(_source(node, path, full, name))
 
     group.visititems(visit)
@@ -118,23 +124,24 @@ def _external_links(group: Any) -> list[str]:
     return names
 
 
-def _refuse_outside(dataset: Any, location: str) -> None:
+def _why_outside(dataset: Any) -> str | None:
     if dataset.external:
-        raise VolumeError(
-            f"cannot read {location!r}: its values lie in other files (external storage: "
-            f"{dataset.external[0][0]!r}), which emds does not follow. Copy it into one file."
+        return (
+            f"its values lie in other files (external storage: {dataset.external[0][0]!r}), which "
+            "emds does not follow. Copy it into one file"
         )
     if dataset.is_virtual:
-        raise VolumeError(
-            f"cannot read {location!r}: it is a virtual data set that points to other files, "
-            f"which emds does not follow. Copy it into one file."
+        return (
+            "it is a virtual data set that points to other files, which emds does not follow. "
+            "Copy it into one file"
         )
+    return None
 
 
 def _source(dataset: Any, path: Path, key: str, name: str) -> ArraySource:
     location = f"{path}:{key}"
     attributes = dict(dataset.attrs)
-    voxel_size, offset = place_from_attributes(attributes, location)
+    voxel_size, offset, misplaced = place_or_reason(attributes, location)
     shape, chunks = dataset.shape, dataset.chunks
     decoded = int(np.prod(chunks, dtype=object)) * dataset.dtype.itemsize if chunks else 0
     return ArraySource(
@@ -148,6 +155,7 @@ def _source(dataset: Any, path: Path, key: str, name: str) -> ArraySource:
         offset=offset,
         attributes=_of_emds(attributes),
         meant_as=role_of_path(key),
+        unusable=_why_outside(dataset) or misplaced,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from emds.errors import VolumeError
+from emds.io.ome import in_nanometres
 from emds.io.volume import Nanometres
 
 
@@ -46,6 +47,8 @@ def place_from_attributes(
         if name in attributes:
             z, y, x = _three(attributes[name], name, location)
             voxel_size = (z * factor, y * factor, x * factor)
+            if name != "element_size_um":
+                voxel_size = _in_nanometres(voxel_size, attributes.get("units"), location)
             break
     if voxel_size is not None and min(voxel_size) <= 0:
         raise VolumeError(
@@ -55,7 +58,37 @@ def place_from_attributes(
     offset = (0.0, 0.0, 0.0)
     if "offset" in attributes:
         offset = _three(attributes["offset"], "offset", location)
+        offset = _in_nanometres(offset, attributes.get("units"), location)
     return voxel_size, offset
+
+
+def place_or_reason(
+    attributes: Mapping[str, Any], location: str
+) -> tuple[Nanometres | None, Nanometres, str | None]:
+    """Read the place as `place_from_attributes` does, or say what is wrong with the attributes.
+
+    The third value is the reason: it matters only if this very array is wanted.
+    """
+    try:
+        return *place_from_attributes(attributes, location), None
+    except VolumeError as error:
+        return None, (0.0, 0.0, 0.0), str(error).rstrip(".")
+
+
+def _in_nanometres(lengths: Nanometres, units: Any, location: str) -> Nanometres:
+    """Convert what `units` names (funlib: one per axis), axis by axis; nm where it is absent."""
+    named = [units] * 3 if isinstance(units, str) else list(units or ())[-3:]
+    converted = [
+        in_nanometres(length, str(unit))
+        for length, unit in zip(lengths, named or ["nm"] * 3, strict=False)
+    ]
+    z, y, x = (*converted, None, None, None)[:3]
+    if z is None or y is None or x is None:
+        raise VolumeError(
+            f"the attribute 'units' of {location!r} must name three lengths such as 'nm', "
+            f"not {units!r}."
+        )
+    return z, y, x
 
 
 def _three(value: Any, name: str, location: str) -> Nanometres:

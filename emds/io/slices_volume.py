@@ -18,7 +18,8 @@ from typing_extensions import override
 
 from emds.errors import VolumeError
 from emds.io.location import SLICE_SUFFIXES, Location
-from emds.io.source import MALFORMED, ArraySource, Found, LazyArray
+from emds.io.source import MALFORMED, ArraySource, Found, LazyArray, refuse_os_error
+from emds.io.tiff_volume import why_not_greyscale
 
 _CACHE_BYTES = 2**27
 _LISTED = 5
@@ -153,8 +154,11 @@ def _header(file: Path) -> tuple[tuple[int, int], np.dtype[Any]]:
                     "is expected. Open it as a volume by itself."
                 )
             page = tiff.pages.first
-            shape, dtype = page.shape, page.dtype
+            shape, dtype, reason = page.shape, page.dtype, why_not_greyscale(page)
+            if reason is not None:
+                raise VolumeError(f"cannot read {str(file)!r} as a slice: {reason}.")
     except MALFORMED as error:
+        refuse_os_error(error, file)
         raise VolumeError(f"cannot read {str(file)!r}: damaged slice: {error}") from error
     if len(shape) != 2 or dtype is None:
         raise VolumeError(
@@ -191,4 +195,5 @@ def _decode(file: Path) -> NDArray[Any]:
             section = np.asarray(tiff.pages.first.asarray())
             return section.astype(section.dtype.newbyteorder("="), copy=False)
     except MALFORMED as error:
+        refuse_os_error(error, file)
         raise ValueError(f"damaged slice {file.name}: {error}") from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +13,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from emds.errors import VolumeError
 from emds.geometry import Triple
 from emds.io.volume import Nanometres
 
@@ -30,6 +33,9 @@ MALFORMED = (
     SyntaxError,  # of XML
     struct.error,
 )
+
+# Errors that say nothing about what is in a file.
+_OF_THE_SYSTEM = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
 
 RAW_TYPES = ("uint8", "uint16", "int16", "float32")
 
@@ -74,6 +80,8 @@ class ArraySource:
         What emds stored with it.
     meant_as : Role or None
         What the file itself says the array is.
+    unusable : str or None
+        Why the array cannot be read at all, as a clause; None where it can.
     """
 
     location: str
@@ -86,6 +94,7 @@ class ArraySource:
     offset: Nanometres = (0.0, 0.0, 0.0)
     attributes: Mapping[str, Any] = field(default_factory=dict)
     meant_as: Role | None = None
+    unusable: str | None = None
 
     def described(self) -> str:
         """Return ``name dtype (shape)`` for a list in a message."""
@@ -154,6 +163,8 @@ def why_not(source: ArraySource, role: Role | None, *, explicit: bool) -> str | 
     str or None
         A clause that continues "... cannot be used as raw image: ".
     """
+    if source.unusable is not None:
+        return source.unusable
     values = source.values
     shape, dtype = values.shape, values.dtype
     if dtype.kind not in "buif":
@@ -237,6 +248,19 @@ def absurd_size(source: ArraySource) -> str | None:
             "allowed; store the array in smaller chunks"
         )
     return None
+
+
+def refuse_os_error(error: BaseException, path: object) -> None:
+    """Raise what the system says when it, and not the file's content, is to blame.
+
+    Raises
+    ------
+    VolumeError
+        If `error` is an OSError that carries an errno, such as permission denied.
+    """
+    if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+        reason = os.strerror(error.errno).lower()
+        raise VolumeError(f"cannot read {str(path)!r}: {reason}.") from error
 
 
 Closer = Callable[[], None]

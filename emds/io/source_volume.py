@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from emds.errors import VolumeError
 from emds.geometry import Roi
-from emds.io.source import MALFORMED, ArraySource, Closer, Role, layout_of
+from emds.io.source import MALFORMED, ArraySource, Closer, Role, layout_of, refuse_os_error
 from emds.io.volume import Volume
 
 # What decoders raise on damaged bytes.
@@ -80,6 +80,13 @@ class SourceVolume(Volume):
         try:
             values = np.asarray(self._source.values[tuple(index)])
         except DAMAGE as error:
+            refuse_os_error(error, self.location)
+            if "required filter" in str(error):
+                raise VolumeError(
+                    f"cannot read {_box(roi)} of {self.location!r}: its chunks are compressed "
+                    f"with a filter that is not installed: {error}. Install hdf5plugin and set "
+                    "HDF5_PLUGIN_PATH to its plugins, or write the file again with gzip."
+                ) from error
             raise VolumeError(
                 f"cannot read {_box(roi)} of {self.location!r}: {error or type(error).__name__}. "
                 "The file is damaged there; restore it from a copy or write it again."

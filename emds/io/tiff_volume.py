@@ -18,7 +18,7 @@ import zarr
 from emds.errors import VolumeError
 from emds.io.location import Location
 from emds.io.ome import in_nanometres
-from emds.io.source import MALFORMED, ArraySource, Found, LazyArray
+from emds.io.source import MALFORMED, ArraySource, Found, LazyArray, refuse_os_error
 from emds.io.volume import Nanometres
 
 # What tifffile logs about damaged files, emds says itself.
@@ -44,6 +44,7 @@ def find_tiff_arrays(location: Location) -> Found:
             _check_chain(tiff, path)
             sources = [_source(tiff, number, path) for number in range(len(tiff.series))]
         except MALFORMED as error:
+            refuse_os_error(error, path)
             raise VolumeError(f"cannot read {str(path)!r}: damaged TIFF file: {error}") from error
         if location.key:
             lines = "\n".join(f"  {source.described()}" for source in sources)
@@ -93,7 +94,20 @@ def _source(tiff: tifffile.TiffFile, number: int, path: Path) -> ArraySource:
         voxel_size=voxel_size,
         offset=offset,
         attributes=_described(tiff).get("emds", {}),
+        unusable=why_not_greyscale(keyframe),
     )
+
+
+def why_not_greyscale(page: tifffile.TiffPage | tifffile.TiffFrame) -> str | None:
+    """Say why the numbers of a page are not brightness, or None where they are."""
+    if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+        return "it is a colour image (palette); save it as greyscale"
+    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+        return (
+            "its contrast is inverted (TIFF photometric MINISWHITE: 0 is white); invert its "
+            "values and save it as MINISBLACK"
+        )
+    return None
 
 
 def _check_data(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path) -> None:

@@ -17,8 +17,16 @@ from typing_extensions import override
 from emds.errors import VolumeError
 from emds.io.location import Location
 from emds.io.ome import Multiscale, level_paths, parse_multiscale
-from emds.io.place import place_from_attributes
-from emds.io.source import MALFORMED, ArraySource, Found, LazyArray, default_axes, role_of_path
+from emds.io.place import place_or_reason
+from emds.io.source import (
+    MALFORMED,
+    ArraySource,
+    Found,
+    LazyArray,
+    default_axes,
+    refuse_os_error,
+    role_of_path,
+)
 
 # On an array: emds wrote it and stored every chunk, so one that is not there was lost.
 WRITTEN_WHOLE = "every_chunk_written"
@@ -81,6 +89,7 @@ def find_zarr_arrays(location: Location) -> Found:
             sources = None if members is None else _sources(members, root, key)
             held = _sources(_members(node, "") or {}, root, "") if sources is None else []
     except MALFORMED as error:
+        refuse_os_error(error, shown)
         raise VolumeError(
             f"cannot read {shown!r}: its zarr metadata is damaged or of an unknown kind: {error}"
         ) from error
@@ -166,7 +175,7 @@ def _image_source(
 def _plain_source(array: zarr.Array[Any], root: Path, inner: str, name: str) -> ArraySource:
     location = f"{root}/{inner}".rstrip("/")
     attributes = dict(array.attrs)
-    voxel_size, offset = place_from_attributes(attributes, location)
+    voxel_size, offset, misplaced = place_or_reason(attributes, location)
     marker = _of_emds(array)
     named = [
         str(axis or "?").lower() for axis in getattr(array.metadata, "dimension_names", ()) or ()
@@ -185,6 +194,7 @@ def _plain_source(array: zarr.Array[Any], root: Path, inner: str, name: str) -> 
         offset=offset,
         attributes=marker,
         meant_as=role_of_path(inner),
+        unusable=misplaced,
     )
 
 

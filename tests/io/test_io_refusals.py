@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from layouts import SHAPE, edit_json, example, hdf5_cremi, ome_zarr_05, tiff_sli
 
 from emds.errors import VolumeError
 from emds.geometry import Roi
-from emds.io import open_volume
+from emds.io import describe, open_volume
 
 
 def refuses(location: str | Path, *words: str, role: str | None = "raw", key: str | None = None):
@@ -163,6 +165,79 @@ def test_nan_and_infinity_are_refused_where_they_are(bad: float, tmp_path: Path)
             volume.read(Roi((4, 10, 0), (3, 23, 26)))
     with open_volume(path) as volume:
         np.testing.assert_array_equal(volume.read(), values)
+
+
+@pytest.mark.parametrize("kind", ["palette", "miniswhite"])
+def test_tiff_numbers_that_are_not_brightness(kind: str, tmp_path: Path) -> None:
+    colours = {"colormap": np.zeros((3, 256), "u2")} if kind == "palette" else {}
+    (tmp_path / "slices").mkdir()
+    for name in ("a.tif", "slices/1.tif"):
+        tifffile.imwrite(tmp_path / name, example()[0], photometric=kind, **colours)
+    word = "palette" if kind == "palette" else "invert its values"
+    refuses(tmp_path / "a.tif", word)
+    refuses(tmp_path / "slices", word, "1.tif")
+
+
+def test_what_is_wrong_with_one_array_leaves_the_others(tmp_path: Path) -> None:
+    path = h5(tmp_path / "a.h5", raw=example(), other=example())
+    with h5py.File(path, "a") as file:
+        file["other"].attrs["offset"] = [1, 2]
+        layout = h5py.VirtualLayout(SHAPE, "u1")
+        layout[:] = h5py.VirtualSource(str(path), "raw", SHAPE)
+        file.create_virtual_dataset("virtual", layout)
+    np.testing.assert_array_equal(open_volume(path, role="raw").read(), example())
+    refuses(path, "'offset'", key="other")
+    refuses(path, "virtual data set", key="virtual")
+    reasons = {a["location"].split(":")[1]: a.get("unusable") for a in describe(path)["arrays"]}
+    assert reasons["raw"] is None
+    assert "offset" in reasons["other"]
+    assert "virtual" in reasons["virtual"]
+
+
+def test_units_of_zarr_arrays(tmp_path: Path) -> None:
+    array = zarr.create_array(str(tmp_path / "a.zarr"), shape=SHAPE, dtype="u1")
+    array.attrs.update({"voxel_size": [0.04, 4, 5], "offset": [1, 2, 3]})
+    array.attrs["units"] = ["um", "nm", "nm"]
+    with open_volume(tmp_path / "a.zarr") as volume:
+        assert (volume.voxel_size, volume.offset) == ((40, 4, 5), (1000, 2, 3))
+    array.attrs["units"] = ["furlong", "nm", "nm"]
+    refuses(tmp_path / "a.zarr", "furlong")
+
+
+def test_missing_filters_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset(
+            "main", SHAPE, "u1", chunks=SHAPE, compression=None, shuffle=True
+        )
+        data[:] = example()
+    # The name in the list of filters is all that a reader has: make it one nobody has.
+    content = path.read_bytes()
+    with open_volume(path) as volume, monkeypatch.context() as patch:
+        patch.setattr(
+            h5py.Dataset, "__getitem__", lambda *_: (_ for _ in ()).throw(OSError(FILTER_ERROR))
+        )
+        with pytest.raises(VolumeError, match=r"blosc.*hdf5plugin") as caught:
+            volume.read()
+    assert "damaged" not in str(caught.value)
+    assert path.read_bytes() == content
+
+
+FILTER_ERROR = "Can't synchronously read data (required filter 'blosc' is not registered)"
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EACCES])
+def test_errors_of_the_system_are_not_damage(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", example())
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(tifffile, "TiffFile", fail)
+    message = refuses(tmp_path / "a.tif", os.strerror(number).lower())
+    assert "damaged" not in message
 
 
 # HDF5 that reaches outside its file.
