@@ -45,7 +45,13 @@ def parse_location(location: str | Path, key: str | None = None) -> Location:
     VolumeError
         If nothing is there, or it is no kind of file that emds reads.
     """
-    text = str(location)
+    try:
+        return _parse(str(location), key)
+    except PermissionError as error:
+        raise VolumeError(f"cannot read {str(location)!r}: permission denied.") from error
+
+
+def _parse(text: str, key: str | None) -> Location:
     if "://" in text:
         raise VolumeError(f"cannot read {text!r}: emds reads local files; download it first.")
     path, inner = _split(text)
@@ -117,7 +123,9 @@ def _kind_of_file(path: Path) -> Kind:
         with path.open("rb") as file:
             start = file.read(8)
     except OSError as error:
-        raise VolumeError(f"cannot read {str(path)!r}: {error.strerror}.") from error
+        raise VolumeError(
+            f"cannot read {str(path)!r}: {(error.strerror or 'unknown').lower()}."
+        ) from error
     if start == _HDF5_MAGIC:
         return "hdf5"
     if start == _PNG_MAGIC:

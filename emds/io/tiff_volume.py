@@ -98,7 +98,7 @@ def _source(tiff: tifffile.TiffFile, number: int, path: Path) -> ArraySource:
     )
 
 
-def why_not_greyscale(page: tifffile.TiffPage | tifffile.TiffFrame) -> str | None:
+def why_not_greyscale(page: tifffile.TiffPage) -> str | None:
     """Say why the numbers of a page are not brightness, or None where they are."""
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
         return "it is a colour image (palette); save it as greyscale"
