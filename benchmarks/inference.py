@@ -28,11 +28,14 @@ from emds.stages.plan import InferenceOptions, plan_inference
 def bare_seconds(checkpoint, outputs, batch: torch.Tensor, batches: int) -> float:
     network = checkpoint.build().keep_only(outputs)
     network.to(batch.device, memory_format=torch.channels_last)
+    wait = torch.cuda.synchronize if batch.is_cuda else lambda: None
     with torch.inference_mode():
         network(batch)
+        wait()
         started = time.perf_counter()
         for _ in range(batches):
             network(batch)
+        wait()
         return time.perf_counter() - started
 
 

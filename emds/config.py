@@ -29,7 +29,7 @@ class DataConfig(_Model):
     raw: str | None = Field(None, description="location of the clean images, uint8")
     labels: str | None = Field(None, description="location of the instance labels")
     train: tuple[int, int] | None = Field(
-        None, description="sections to train on, half-open; default: all that are not held out"
+        None, description="sections to train on, half-open; default: those before the held-out"
     )
     validation: tuple[int, int] | None = Field(
         None, description="sections held out for selection; default: the last tenth, at least one"
@@ -80,7 +80,10 @@ class OptimizerConfig(_Model):
 
     name: Literal["adam", "adamw"] = "adamw"
     lr: float = Field(3e-4, gt=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[
+        Annotated[float, Field(ge=0, lt=1)],
+        Annotated[float, Field(ge=0, lt=1)],
+    ] = (0.9, 0.999)
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(1e-4, ge=0)
     amsgrad: bool = False
@@ -138,7 +141,12 @@ class TrainConfig(_Model):
     validation: ValidationConfig = ValidationConfig()  # type: ignore[call-arg]
 
     @model_validator(mode="after")
-    def _fixed_noise_has_a_place(self) -> TrainConfig:
+    def _fixed_noise_is_one_model_and_has_a_place(self) -> TrainConfig:
+        if not self.noise.online and len(self.noise.models) > 1:
+            raise ValueError(
+                f"noise.online=false fixes one noise for all, but noise.models lists "
+                f"{len(self.noise.models)}; leave one, or set noise.online=true"
+            )
         if self.augment.planes == "all" and not self.noise.online:
             raise ValueError(
                 "augment.planes=all cuts across sections, but noise.online=false fixes the noise "
@@ -214,9 +222,10 @@ def load_train_config(
     """
     from_file = _read_mapping(file) if file is not None else {}
     preset = from_file.pop("preset", None) if preset is None else preset
-    if preset is not None and preset not in PRESETS:
+    if preset is not None and (not isinstance(preset, str) or preset not in PRESETS):
         raise ConfigError(
-            f"unknown preset {preset!r}; there are {', '.join(PRESETS)}.{_nearest(preset, PRESETS)}"
+            f"unknown preset {preset!r}; there are {', '.join(PRESETS)}."
+            f"{_nearest(str(preset), PRESETS)}"
         )
     values: dict[str, Any] = {}
     for layer in (PRESETS.get(preset or "", {}), from_file, _parse_overrides(overrides)):

@@ -201,6 +201,14 @@ def evaluate(
     convention: Annotated[
         Literal["cremi", "skimage"], typer.Option(help="How the adapted Rand error counts.")
     ] = "cremi",
+    data_range: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X",
+            help="Greatest minus least possible grey value, for PSNR and SSIM.  "
+            "[default: 255 for uint8, 65535 for uint16]",
+        ),
+    ] = None,
     roi: options.RoiText = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -222,6 +230,7 @@ def evaluate(
             clean=images[1],
             protocols=[choice.value for choice in protocol] if protocol else DEFAULT_PROTOCOLS,
             convention=convention,
+            data_range=data_range,
             progress=progress,
         )
     if as_json:

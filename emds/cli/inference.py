@@ -8,13 +8,18 @@ import typer
 
 from emds.cli import options
 from emds.cli.console import console_of
-from emds.cli.inputs import open_mask, parse_roi
+from emds.cli.inputs import open_mask, parse_roi, refuse_given
 from emds.pretrained import shipped_checkpoint
 
 KeepAffinities = Annotated[
     bool,
     typer.Option("--keep-affinities", help="Keep the network's affinities in the container."),
 ]
+
+_NETWORK_OPTIONS = (
+    *("checkpoint", "voxel_size", "intensity", "tile", "overlap", "block_shape", "batch_size"),
+    *("device", "precision", "keep_affinities"),
+)
 
 
 def denoise(
@@ -100,6 +105,12 @@ def segment(
     from emds.stages.inference import segment as stage
     from emds.stages.plan import InferenceOptions
 
+    if from_affinities:
+        refuse_given(
+            ctx,
+            "--from-affinities applies no network and keeps the voxel size of what it reads",
+            _NETWORK_OPTIONS,
+        )
     model = None if from_affinities else checkpoint or shipped_checkpoint()
     role: Literal["affinities", "raw"] = "affinities" if from_affinities else "raw"
     with (

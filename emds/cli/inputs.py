@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Literal
 
+import typer
+
+from emds.errors import UsageError
 from emds.geometry import Roi
 
 if TYPE_CHECKING:
@@ -14,6 +18,15 @@ if TYPE_CHECKING:
 def parse_roi(text: str | None, volume: Volume) -> Roi | None:
     """Read ``--roi`` against the volume it is meant for; None stays None."""
     return None if text is None else Roi.parse(text, volume.shape)
+
+
+def refuse_given(ctx: typer.Context, reason: str, names: Sequence[str]) -> None:
+    """Raise `UsageError` if one of these parameters stands on the command line."""
+    sources = {name: ctx.get_parameter_source(name) for name in names}
+    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    if given:
+        flags = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise UsageError(f"{reason}: leave out {flags}.")
 
 
 def open_mask(location: str | None) -> AbstractContextManager[Volume | None]:

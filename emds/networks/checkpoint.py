@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from torch import Tensor
 
 import emds
@@ -84,6 +84,12 @@ class Checkpoint(BaseModel):
     license: str = "unstated"
     attribution: str = ""
 
+    @field_validator("architecture")
+    @classmethod
+    def _names_its_networks(cls, values: dict[str, Any]) -> dict[str, Any]:
+        build_architecture(values)
+        return values
+
     def build(self) -> JointNetwork:
         """Return the network with these weights, in evaluation mode.
 
@@ -116,7 +122,10 @@ class Checkpoint(BaseModel):
 
 def build_architecture(values: Mapping[str, Any]) -> Architecture:
     """Return the `Architecture` of a checkpoint's plain data."""
-    return Architecture(**(dict(values) | {"networks": tuple(values["networks"])}))
+    try:
+        return Architecture(**(dict(values) | {"networks": tuple(values["networks"])}))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not an architecture: {error}") from None
 
 
 def parameter_count(weights: Mapping[str, Tensor]) -> int:
@@ -163,9 +172,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"{path} is not an emds checkpoint (its keys: {', '.join(map(str, content))[:80]}). "
             "Expected a file written by `emds train`, e.g. best.pt in a run folder."
         )
-    if content["format"] != FORMAT:
+    if content.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} has checkpoint format {content['format']}, this emds {emds.__version__} "
+            f"{path} has checkpoint format {content.get('format')}, this emds {emds.__version__} "
             f"reads format {FORMAT}. Install the emds that wrote it: {content.get('versions')}."
         )
     try:

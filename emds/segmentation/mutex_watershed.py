@@ -146,13 +146,31 @@ def _check(
             f"affinities must have the shape (channels, z, y, x) with one channel for each of the "
             f"{spec.channels} offsets, not {affinities.shape}."
         )
-    if len(strides) != 3 or min(strides) < 1:
-        raise UsageError(f"strides must be three numbers from 1 up, not {strides}.")
     shape = affinities.shape[1:]
     if mask is not None and (mask.shape != shape or mask.dtype != np.bool_):
         raise DataError(
             f"the mask must be a bool array of shape {shape} like the affinities, not "
             f"{mask.dtype} of shape {mask.shape}."
+        )
+    check_block(shape, spec, strides)
+
+
+def check_block(shape: Triple, spec: AffinitySpec, strides: Triple) -> None:
+    """Refuse what the mutex watershed cannot do with a block of this shape, before any work.
+
+    Raises
+    ------
+    UsageError
+        If the strides do not fit the offsets.
+    DataError
+        If the block has too many edges.
+    """
+    if len(strides) != 3 or min(strides) < 1:
+        raise UsageError(f"strides must be three numbers from 1 up, not {strides}.")
+    if spec.planar and strides[0] != 1:
+        raise UsageError(
+            f"mutex strides {strides} must be 1 along z: no offset leaves the section, so a "
+            "section that is skipped would have no mutex edge and fall into one segment."
         )
     # Voxels, and the two list nodes a constraint takes, are numbered with 32 bits.
     block = (1, *shape[1:]) if spec.planar else shape

@@ -17,9 +17,16 @@ from emds.io.volume import CroppedVolume
 from emds.networks.checkpoint import Checkpoint, load_checkpoint
 from emds.networks.device import choose_device
 from emds.segmentation.affinities import AffinitySpec, quantize
+from emds.segmentation.mutex_watershed import check_block
 from emds.stages.label import LabelSettings, write_labels
 from emds.stages.plan import InferenceOptions, InferencePlan, plan_inference
-from emds.stages.provenance import described_roi, model_provenance, provenance
+from emds.stages.provenance import (
+    described_input,
+    described_roi,
+    model_provenance,
+    provenance,
+    refuse_own_input,
+)
 from emds.tiling.predict import NetworkPredictor
 from emds.tiling.stream import stream_blocks
 
@@ -148,8 +155,18 @@ def segment(
     inside = _cropped_mask(mask, source, roi)
     spec = AffinitySpec.from_dict(source.attributes)
     stored = source.attributes
-    settings = _label_settings(options, tuple(stored["mutex_strides"]), stored["min_size"])
-    history = provenance("segment", source, **described_roi(roi))
+    settings = _label_settings(
+        options, tuple(stored.get("mutex_strides", (1, 1, 1))), stored.get("min_size", 0)
+    )
+    check_block(roi.shape, spec, settings.mutex_strides)
+    refuse_own_input(out, source, mask)
+    # Mutex edges are sampled where the run that kept the affinities would have sampled them.
+    z, y, x = stored.get("roi", {}).get("offset", (0, 0, 0))
+    place = roi.shift((z, y, x))
+    chain = {name: stored[name] for name in ("checkpoint", "source") if name in stored}
+    history = provenance(
+        "segment", source, **described_roi(place), mask=described_input(mask), affinities_from=chain
+    )
     with create_container(out, overwrite=overwrite) as container:
         write_labels(
             container,
@@ -157,7 +174,7 @@ def segment(
             spec,
             settings,
             inside,
-            roi.offset,
+            place.offset,
             history,
             progress or _silent,
         )
@@ -184,6 +201,11 @@ def _infer(
     device = choose_device(options.device)
     plan = plan_inference(source, checkpoint, options, device.type)
     inside = _cropped_mask(mask, source, plan.roi)
+    refuse_own_input(out, source, mask)
+    spec = AffinitySpec(checkpoint.offsets, checkpoint.attractive) if labels else None
+    settings = _label_settings(options, checkpoint.mutex_strides, checkpoint.min_size)
+    if spec is not None:
+        check_block(plan.roi.shape, spec, settings.mutex_strides)
     network = checkpoint.build().keep_only(outputs)
     predictor = NetworkPredictor(
         network,
@@ -200,13 +222,12 @@ def _infer(
         **plan.described(),
         device=str(device),
         precision=options.precision,
+        mask=described_input(mask),
     )
     with create_container(out, overwrite=overwrite) as container:
-        sink = _Sink(container, source, plan, checkpoint, outputs, history)
+        sink = _Sink(container, source, plan, checkpoint, outputs, history, predictor.channels)
         _predict(source, plan, predictor, sink, progress)
-        if sink.affinities is not None:
-            spec = AffinitySpec(checkpoint.offsets, checkpoint.attractive)
-            settings = _label_settings(options, checkpoint.mutex_strides, checkpoint.min_size)
+        if sink.affinities is not None and spec is not None:
             write_labels(
                 container,
                 sink.affinities,
@@ -279,12 +300,14 @@ class _Sink:
         checkpoint: Checkpoint,
         outputs: tuple[_Output, ...],
         history: dict[str, Any],
+        channels: int,
     ) -> None:
         add = partial(
             container.create_image,
             shape=plan.roi.shape,
             voxel_size=plan.voxel_size,
             offset=plan.offset,
+            chunk_shape=plan.chunk_shape(channels),
         )
         self.image: Volume | None = None
         self.affinities: Volume | None = None
@@ -306,6 +329,11 @@ class _Sink:
 
     def write(self, roi: Roi, values: NDArray[np.float32]) -> None:
         """Store a block of predictions: first the image's channel, then the affinities."""
+        if not np.isfinite(values).all():
+            raise DataError(
+                f"the network gave values that are not finite at {roi.offset} to {roi.end}: the "
+                "checkpoint is broken, or --precision bf16 is too coarse for it."
+            )
         if self.image is not None:
             self.image.write(roi, _cast(values[0], self.image.dtype))
             values = values[1:]

@@ -43,7 +43,10 @@ def _is_model_file(path: Path) -> bool:
     if not path.is_file():
         return False
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("data.pkl") for name in archive.namelist())
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return any(name.endswith("data.pkl") for name in archive.namelist())
+        except zipfile.BadZipFile:
+            return True  # no volume is a zip: let the checkpoint's reader say what is wrong
     with path.open("rb") as file:
         return file.read(1) == _PICKLE_MAGIC

@@ -89,7 +89,7 @@ def write_labels(
         roi = block.write_roi
         ids = _segment(affinities.read(roi), roi, spec, settings, mask, origin)
         count = int(ids.max())
-        ids[ids > 0] += np.uint64(last)
+        np.add(ids, np.uint64(last), out=ids, where=ids > 0)
         labels.write(roi, ids)
         last += count
         progress(roi.end[0], affinities.shape[0], "sections segmented")

@@ -19,7 +19,8 @@ from emds.tiling.grid import TileGrid
 
 logger = logging.getLogger("emds")
 
-_BLOCK_BYTES = 2**30
+_BLOCK_BYTES = 2**28
+_CHUNK = (16, 256, 256)
 _ALIGNMENT = 8  # three poolings
 
 
@@ -81,18 +82,28 @@ class InferencePlan:
     batch_size: int
     block_shape: Triple | None
 
+    def chunk_shape(self, channels: int) -> Triple:
+        """Return chunks so thin that a layer of whole sections fits in memory, if it can.
+
+        Then blocks are slabs, and no tile is computed twice.
+        """
+        section_bytes = self.roi.shape[1] * self.roi.shape[2] * channels * 4
+        depth = max(1, min(_CHUNK[0], _BLOCK_BYTES // section_bytes))
+        return depth, _CHUNK[1], _CHUNK[2]
+
     def blocks(self, chunk_shape: Triple, channels: int) -> list[Block]:
         """Cut the region into blocks of whole output chunks, in the source's coordinates.
 
-        Without a `block_shape`, blocks grow along x, then y, then z as long as their values
-        fit in a gibibyte, so that a stack of ordinary sections is cut into slabs.
+        Without a `block_shape`, a block is one chunk deep and grows along x, then y, to the whole
+        section or to 256 MiB of predictions.
         """
-        shape = self.block_shape or chunk_shape
-        sizes = [-(-n // c) * c for n, c in zip(shape, chunk_shape, strict=True)]
-        if self.block_shape is None:
-            for axis in (2, 1, 0):
+        sizes = list(chunk_shape)
+        if self.block_shape is not None:
+            sizes = [-(-n // c) * c for n, c in zip(self.block_shape, chunk_shape, strict=True)]
+        else:
+            for axis in (2, 1):
                 others = prod(sizes) // sizes[axis] * channels * 4
-                most = max(1, _BLOCK_BYTES // others // chunk_shape[axis])
+                most = max(1, _BLOCK_BYTES // (others * chunk_shape[axis]))
                 needed = -(-self.roi.shape[axis] // chunk_shape[axis])
                 sizes[axis] = chunk_shape[axis] * min(most, needed)
         z, y, x = sizes
@@ -142,6 +153,18 @@ def plan_inference(
         )
     overlap = options.overlap or (0, tile[1] // 4, tile[2] // 4)
     roi = options.roi or source.roi
+    if not source.roi.contains(roi) or roi.size == 0:
+        raise UsageError(
+            f"the region from {roi.offset} to {roi.end} must be a non-empty box inside "
+            f"{source.location} of shape {source.shape} (z, y, x)."
+        )
+    if options.block_shape is not None and min(options.block_shape) < 1:
+        raise UsageError(f"--block-shape must be three sizes from 1 up, not {options.block_shape}.")
+    if checkpoint.architecture["iem_mode"] == "released" and options.batch_size != 1:
+        raise UsageError(
+            "this model's attention mixes the tiles of a batch (iem_mode=released), so its output "
+            "depends on how they are grouped. Give --batch-size 1."
+        )
     voxel_size = options.voxel_size or source.voxel_size
     _compare_voxel_size(voxel_size, checkpoint)
     step = voxel_size or (1.0, 1.0, 1.0)

@@ -82,7 +82,7 @@ def train(
         window=config.crop,
         iem_mode=config.iem_mode,
     ).build()
-    _load_initial_weights(network, config, recipe)
+    _load_initial_weights(network, config, recipe, out)
     sampler = PatchSampler(
         _cached(raw, train_range, config),
         labels and _cached(labels, train_range, config),
@@ -93,7 +93,11 @@ def train(
     state = start_state(network, recipe, config, chosen)
     if resume:
         state.load(folder.state, config.model_dump(mode="json"))
+    if overwrite and out.exists():
+        shutil.rmtree(out)  # only now: everything that could be refused has been checked
     out.mkdir(parents=True, exist_ok=True)
+    if not resume:
+        state.save(folder.state, config.model_dump(mode="json"))
 
     identity = volume_identity(raw)
     segmenting = "segmenter" in recipe.networks
@@ -143,6 +147,8 @@ def train(
 
 
 def _claim(folder: RunFolder, resume: bool, overwrite: bool) -> None:
+    if folder.path.exists() and not folder.path.is_dir():
+        raise UsageError(f"--out {folder.path} must be a folder, and it is a file.")
     there = folder.path.exists() and any(folder.path.iterdir())
     if resume and overwrite:
         raise UsageError("--resume continues a run and --overwrite discards it: give one of them.")
@@ -161,7 +167,6 @@ def _claim(folder: RunFolder, resume: bool, overwrite: bool) -> None:
                 f"{folder.path} holds something other than a training run; --overwrite will not "
                 "delete it. Choose another --out."
             )
-        shutil.rmtree(folder.path)
 
 
 def _open_data(config: TrainConfig, recipe: Recipe) -> tuple[Volume, Volume | None]:
@@ -225,7 +230,9 @@ def _cached(volume: Volume, sections: tuple[int, int], config: TrainConfig) -> V
     return CachedVolume(volume, roi)
 
 
-def _load_initial_weights(network: JointNetwork, config: TrainConfig, recipe: Recipe) -> None:
+def _load_initial_weights(
+    network: JointNetwork, config: TrainConfig, recipe: Recipe, out: Path
+) -> None:
     missing = [part for part in recipe.starts_from if part not in config.init]
     if missing:
         part = missing[0]
@@ -234,6 +241,8 @@ def _load_initial_weights(network: JointNetwork, config: TrainConfig, recipe: Re
             f"checkpoint of a {recipe.starts_from[part]!r} run."
         )
     for part, path in config.init.items():
+        if Path(path).resolve().is_relative_to(out.resolve()):
+            raise UsageError(f"--init {part}={path} lies in --out {out}; choose another --out.")
         source = load_checkpoint(Path(path))
         target = network.parts().get(part)
         if target is None or part not in source.networks:

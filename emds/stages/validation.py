@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from emds.config import TrainConfig
+from emds.errors import DataError
 from emds.geometry import Roi
 from emds.io.volume import MemoryVolume, Volume
 from emds.metrics import evaluate_segmentation, psnr, ssim
@@ -57,6 +58,11 @@ class Validator:
         chosen = np.linspace(sections[0], sections[1] - 1, count).round().astype(int)
         boxes = [_central(raw, int(z)) for z in chosen]
         self.clean = np.concatenate([raw.read(roi) for roi in boxes])
+        if self.clean.min() == self.clean.max():
+            raise DataError(
+                f"the validation sections {sections[0]}:{sections[1]} of {raw.location} are "
+                f"constant ({self.clean.min()}). Is it the right array?"
+            )
         self.noisy = np.concatenate(
             [
                 add_noise(
@@ -72,13 +78,18 @@ class Validator:
         self.truth: MemoryVolume | None = None
         if labels is not None:
             truth = np.concatenate([labels.read(roi) for roi in boxes])
+            if not truth.any():
+                raise DataError(
+                    f"the validation sections {sections[0]}:{sections[1]} of {labels.location} "
+                    "hold no labels, only 0. Choose others with --validation."
+                )
             self.truth = MemoryVolume(truth, location=f"{labels.location} (validation sections)")
 
     @torch.inference_mode()
     def __call__(self, network: JointNetwork) -> dict[str, float]:
         """Return psnr, ssim, coarse_psnr, voi, voi_split, voi_merge, arand: what applies.
 
-        Images are compared as they would be written, rounded to uint8; SSIM is the `wang` one.
+        Sections are predicted in one piece and images rounded to uint8; SSIM is the `wang` one.
         Labels are scored section by section (protocol `strict`).
         """
         network.eval()

@@ -7,6 +7,7 @@ the state on disk is small and a run that was killed continues on the very curve
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import threading
@@ -14,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from math import cos, pi
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from emds.config import OptimizerConfig, TrainConfig
-from emds.errors import ConfigError, InterruptedRunError
+from emds.errors import ConfigError, DataError, InterruptedRunError
 from emds.geometry import Triple
 from emds.networks.checkpoint import load_tensors, save_atomically
 from emds.networks.joint import JointNetwork
@@ -145,7 +145,7 @@ def train(
     validate, save : callable
         Judge the averaged network; write a checkpoint.
     progress : callable
-        Told (done, total, text) after every step.
+        Told (done, total, text) with every line of the curve.
 
     Raises
     ------
@@ -165,6 +165,12 @@ def train(
             done = state.step == config.steps
             if state.step % config.log_every == 0:
                 values = {name: loss.item() for name, loss in losses.items()}
+                if not math.isfinite(values["loss"]):
+                    raise DataError(
+                        f"the loss is {values['loss']} at step {state.step}: training diverged. "
+                        f"The state of an earlier step is kept in {folder.path}; start again with "
+                        "a lower --set optimizer.lr=... or --set precision=fp32."
+                    )
                 log({"step": state.step, **values})
                 progress(state.step, config.steps, _headline(values, state.metrics))
             if done or state.step % config.validation.every == 0:
@@ -174,10 +180,9 @@ def train(
                 if state.best is None or score > state.best:
                     state.best = score
                     save("best", state)
-            if done:
-                save("last", state)
             if done or stop.is_set() or state.step % config.save_every == 0:
                 state.save(folder.state, stored)
+                save("last", state)
             if stop.is_set() and not done:
                 raise InterruptedRunError(
                     f"stopped by a signal at step {state.step} of {config.steps}; the state is "
@@ -237,7 +242,7 @@ def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
     if config.schedule == "poly":
         return float(config.lr * (1 - step / steps) ** 0.9)
     share = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
-    return config.lr * (1 + cos(pi * share)) / 2
+    return config.lr * (1 + math.cos(math.pi * share)) / 2
 
 
 def _averaged_network(state: TrainingState) -> JointNetwork:
@@ -249,7 +254,14 @@ def _averaged_network(state: TrainingState) -> JointNetwork:
 def _loss_weights(recipe: Recipe, config: TrainConfig) -> LossWeights:
     asked = {name: getattr(config.loss, name) for name in ("coarse", "affinities", "fused")}
     chosen = {name: value for name, value in asked.items() if value is not None}
-    return LossWeights(**(asdict(recipe.weights) | chosen))
+    weights = LossWeights(**(asdict(recipe.weights) | chosen))
+    of = {"coarse": "denoiser", "affinities": "segmenter", "fused": "fusion"}
+    if not any(getattr(weights, term) for term, part in of.items() if part in recipe.networks):
+        raise ConfigError(
+            f"config: with loss = {asdict(weights)} nothing is left to train in recipe "
+            f"{config.recipe!r}, which has {', '.join(recipe.networks)}."
+        )
+    return weights
 
 
 def _to_network_range(image: Any, device: torch.device) -> Tensor:

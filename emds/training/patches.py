@@ -21,6 +21,8 @@ from emds.io.volume import Volume
 from emds.noise import NoiseModel, add_noise, make_noise_model
 from emds.training.augment import dihedral
 
+_MARGIN = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -77,10 +79,11 @@ class PatchSampler:
         box = {"z": (1, crop, crop), "y": (crop, 1, crop), "x": (crop, crop, 1)}
         normals = "zyx" if config.augment.planes == "all" else "z"
         fitting = {n: box[n] for n in normals if _fits(box[n], self.region.shape)}
-        if "z" not in fitting:
+        if fitting.keys() != set(normals):
             raise DataError(
                 f"training sections of {raw.location} are {self.region.shape} (z, y, x) and must "
-                f"hold a crop of {crop} × {crop}. Lower it with --set crop=N (a multiple of 8)."
+                f"hold a crop of {crop} × {crop} in every plane of augment.planes="
+                f"{config.augment.planes}. Lower it with --set crop=N (a multiple of 8)."
             )
         self.boxes: tuple[Triple, ...] = tuple(fitting.values())
 
@@ -131,7 +134,15 @@ class NoiseDrawer:
     def online(self, clean: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         """Return (1, y, x) with noise of a model, parameters and field drawn from `rng`."""
         model = self.models[rng.choice(len(self.models), p=self.shares)]
-        return add_noise(clean, model, seed=int(rng.integers(2**63)))
+        # Placed well inside a section, for film noise is stronger along a section's edge.
+        _, height, width = clean.shape
+        return add_noise(
+            clean,
+            model,
+            seed=int(rng.integers(2**63)),
+            origin=(0, _MARGIN, _MARGIN),
+            section_shape=(height + 2 * _MARGIN, width + 2 * _MARGIN),
+        )
 
     def fixed(
         self, clean: NDArray[np.uint8], origin: Triple, shape: Triple, seed: int

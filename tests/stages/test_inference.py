@@ -9,10 +9,12 @@ from emds.geometry import Roi
 from emds.io import MemoryVolume, open_volume
 from emds.networks.checkpoint import Checkpoint, save_checkpoint
 from emds.networks.joint import Architecture
+from emds.noise import make_noise_model
 from emds.segmentation.affinities import PAPER_SPEC, AffinitySpec
 from emds.segmentation.mutex_watershed import mutex_watershed
 from emds.stages.inference import denoise, run, segment
 from emds.stages.plan import InferenceOptions
+from emds.stages.simulate_noise import simulate_noise
 
 CROP = 16
 SHAPE = (5, 40, 37)
@@ -95,33 +97,19 @@ def test_one_tile_is_the_network_itself(tmp_path, checkpoint, noisy):
     assert np.abs(got["affinities"][:, 0].astype(float) - probability).max() <= 0.51
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"block_shape": (1, 8, 8)},
-        {"block_shape": (2, 40, 16)},
-        {"batch_size": 4, "block_shape": (5, 16, 40)},
-    ],
-)
-def test_block_shapes_give_the_same_bytes(tmp_path, checkpoint, noisy, options):
-    fixed = {"tile": (1, 16, 24), "overlap": (0, 4, 6), "batch_size": 4}
-    one = run(
-        noisy,
-        checkpoint,
-        out=tmp_path / "one.zarr",
-        options=InferenceOptions(**fixed),
-        keep_affinities=True,
-    )
-    other = run(
-        noisy,
-        checkpoint,
-        out=tmp_path / "other.zarr",
-        options=InferenceOptions(**(fixed | options)),
-        keep_affinities=True,
-    )
-    other_outputs = outputs(other)
-    for name, values in outputs(one).items():
-        np.testing.assert_array_equal(values, other_outputs[name], err_msg=name)
+@pytest.mark.parametrize("block_shape", [(3, 256, 256), (3, 256, 512)])
+def test_block_shapes_give_the_same_bytes(tmp_path, checkpoint, block_shape):
+    """Chunks are 256 wide, so several blocks along y and x."""
+    values = np.random.default_rng(2).integers(0, 256, (3, 264, 300)).astype(np.uint8)
+    big = MemoryVolume(values)
+    fixed = {"tile": (1, 64, 128), "overlap": (0, 16, 32), "batch_size": 4}
+    results = []
+    for name, options in (("one", fixed), ("other", fixed | {"block_shape": block_shape})):
+        out = tmp_path / f"{name}.zarr"
+        run(big, checkpoint, out=out, options=InferenceOptions(**options), keep_affinities=True)
+        results.append(outputs(out))
+    for name, values in results[0].items():
+        np.testing.assert_array_equal(values, results[1][name], err_msg=name)
 
 
 def test_a_region_equals_the_crop_of_the_whole(tmp_path, checkpoint, noisy):
@@ -168,8 +156,34 @@ def test_a_region_samples_mutex_edges_where_the_whole_does(tmp_path, checkpoint,
     expected = mutex_watershed(kept.read(roi), PAPER_SPEC, strides=(1, 5, 5), origin=roi.offset)
     from_grey = run(noisy, checkpoint, out=tmp_path / "grey.zarr", options=options)
     from_kept = segment(kept, None, out=tmp_path / "kept.zarr", options=options)
-    for out in (from_grey, from_kept):
+    kept_part = run(
+        noisy, checkpoint, out=tmp_path / "part.zarr", options=options, keep_affinities=True
+    )
+    from_part = segment(
+        open_volume(kept_part, role="affinities"), None, out=tmp_path / "again.zarr"
+    )
+    for out in (from_grey, from_kept, kept_part, from_part):
         np.testing.assert_array_equal(open_volume(out, role="labels").read(), expected)
+        assert open_volume(out, role="labels").attributes["roi"]["offset"] == [1, 7, 3]
+
+
+def test_an_input_is_never_replaced_by_its_output(tmp_path, checkpoint, noisy):
+    out = run(noisy, checkpoint, out=tmp_path / "seg.zarr", keep_affinities=True)
+    for source in (open_volume(out, role="raw"), open_volume(out, role="affinities")):
+        with pytest.raises(UsageError, match="never replaced"):
+            segment(source, checkpoint, out=out, overwrite=True)
+    with pytest.raises(UsageError, match="never replaced"):
+        simulate_noise(
+            open_volume(out, role="raw"), make_noise_model("film"), out=out, overwrite=True
+        )
+    assert open_volume(out, role="labels").shape == SHAPE
+
+
+def test_mutex_strides_that_skip_sections_are_refused_before_any_work(tmp_path, checkpoint, noisy):
+    options = InferenceOptions(mutex_strides=(4, 4, 4))
+    with pytest.raises(UsageError, match="must be 1 along z"):
+        run(noisy, checkpoint, out=tmp_path / "seg.zarr", options=options)
+    assert not list(tmp_path.iterdir())
 
 
 def test_sixteen_bit_images_need_a_range_and_keep_their_type(tmp_path, checkpoint, noisy):

@@ -96,6 +96,46 @@ def test_a_folder_that_is_no_run_is_never_deleted(stack):
     assert (stack / "precious" / "thesis.txt").exists()
 
 
+def test_overwrite_keeps_the_old_run_until_the_new_one_can_start(stack):
+    train(config_for(stack), stack / "run", device="cpu")
+    before = (stack / "run" / "best.pt").read_bytes()
+    absent = {"raw": str(stack / "absent.h5"), "labels": str(stack / "gt.h5")}
+    with pytest.raises(DataError):
+        train(config_for(stack, data=absent), stack / "run", overwrite=True)
+    own = config_for(stack, recipe="sequential", init={"denoiser": str(stack / "run" / "best.pt")})
+    with pytest.raises(UsageError, match="lies in --out"):
+        train(own, stack / "run", overwrite=True)
+    assert (stack / "run" / "best.pt").read_bytes() == before
+
+
+def test_a_run_killed_at_its_first_step_can_be_resumed(stack, monkeypatch):
+    config = config_for(stack)
+    with monkeypatch.context() as patch:
+        patch.setattr("emds.stages.train.run_training", lambda *_, **__: None)
+        train(config, stack / "run", device="cpu")
+    assert (
+        load_checkpoint(train(config, stack / "run", device="cpu", resume=True)).recipe == "joint"
+    )
+
+
+@pytest.mark.parametrize(("name", "words"), [("raw", "constant"), ("labels", "hold no labels")])
+def test_sections_that_cannot_be_judged_are_refused_at_once(stack, name, words):
+    role = "raw" if name == "raw" else "labels"
+    dtype = np.uint8 if name == "raw" else np.uint64
+    with create_volume(stack / "flat.h5", shape=(6, 48, 48), dtype=dtype, role=role) as volume:
+        volume.write(volume.roi, np.zeros((6, 48, 48), dtype))
+    data = {"raw": str(stack / "raw.h5"), "labels": str(stack / "gt.h5")}
+    data[name] = str(stack / "flat.h5")
+    with pytest.raises(DataError, match=words):
+        train(config_for(stack, data=data), stack / "run", device="cpu")
+
+
+def test_divergence_is_told(stack):
+    config = config_for(stack, optimizer={"lr": 1e30, "warmup_steps": 0}, log_every=1, steps=20)
+    with pytest.raises(DataError, match="diverged"):
+        train(config, stack / "run", device="cpu")
+
+
 def test_nothing_to_resume_is_an_error(stack):
     with pytest.raises(UsageError, match="nothing to resume"):
         train(config_for(stack), stack / "absent", resume=True)

@@ -151,7 +151,7 @@ def test_best_is_the_best_validation_and_last_the_end(tmp_path):
     saved = []
     config = make_config(validation={"every": 2})
     run(config, RunFolder(tmp_path / "run"), validate=lambda _: next(scores), saved=saved)
-    assert saved == [("best", 2), ("best", 6), ("last", 6)]
+    assert saved == [("best", 2), ("last", 2), ("last", 4), ("best", 6), ("last", 6)]
 
 
 def test_the_loss_falls(tmp_path):
