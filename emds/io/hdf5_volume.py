@@ -138,6 +138,19 @@ def _why_outside(dataset: Any) -> str | None:
     return None
 
 
+def _why_packed(dataset: Any) -> str | None:
+    filters = dataset.id.get_create_plist()
+    for place in range(filters.get_nfilters()):
+        code, _, _, name = filters.get_filter(place)
+        if not h5py.h5z.filter_avail(code):
+            return (
+                f"its chunks are compressed with filter {code} {name.decode(errors='replace')!r}, "
+                "which is not installed. Install hdf5plugin and set HDF5_PLUGIN_PATH to its "
+                "plugins, or write the file again with gzip"
+            )
+    return None
+
+
 def _source(dataset: Any, path: Path, key: str, name: str) -> ArraySource:
     location = f"{path}:{key}"
     attributes = dict(dataset.attrs)
@@ -155,7 +168,7 @@ def _source(dataset: Any, path: Path, key: str, name: str) -> ArraySource:
         offset=offset,
         attributes=_of_emds(attributes),
         meant_as=role_of_path(key),
-        unusable=_why_outside(dataset) or misplaced,
+        unusable=_why_outside(dataset) or _why_packed(dataset) or misplaced,
     )
 
 

@@ -81,12 +81,6 @@ class SourceVolume(Volume):
             values = np.asarray(self._source.values[tuple(index)])
         except DAMAGE as error:
             refuse_os_error(error, self.location)
-            if "required filter" in str(error):
-                raise VolumeError(
-                    f"cannot read {_box(roi)} of {self.location!r}: its chunks are compressed "
-                    f"with a filter that is not installed: {error}. Install hdf5plugin and set "
-                    "HDF5_PLUGIN_PATH to its plugins, or write the file again with gzip."
-                ) from error
             raise VolumeError(
                 f"cannot read {_box(roi)} of {self.location!r}: {error or type(error).__name__}. "
                 "The file is damaged there; restore it from a copy or write it again."
