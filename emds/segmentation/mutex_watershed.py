@@ -161,17 +161,12 @@ def check_block(shape: Triple, spec: AffinitySpec, strides: Triple) -> None:
     Raises
     ------
     UsageError
-        If the strides do not fit the offsets.
+        If the strides are not three numbers from 1 up.
     DataError
         If the block has too many edges.
     """
     if len(strides) != 3 or min(strides) < 1:
         raise UsageError(f"strides must be three numbers from 1 up, not {strides}.")
-    if spec.planar and strides[0] != 1:
-        raise UsageError(
-            f"mutex strides {strides} must be 1 along z: no offset leaves the section, so a "
-            "section that is skipped would have no mutex edge and fall into one segment."
-        )
     # Voxels, and the two list nodes a constraint takes, are numbered with 32 bits.
     block = (1, *shape[1:]) if spec.planar else shape
     sampled = prod(-(-n // s) for n, s in zip(block, strides, strict=True))

@@ -17,8 +17,7 @@ from emds.io.volume import CroppedVolume
 from emds.networks.checkpoint import Checkpoint, load_checkpoint
 from emds.networks.device import choose_device
 from emds.segmentation.affinities import AffinitySpec, quantize
-from emds.segmentation.mutex_watershed import check_block
-from emds.stages.label import LabelSettings, write_labels
+from emds.stages.label import LabelSettings, check_settings, write_labels
 from emds.stages.plan import InferenceOptions, InferencePlan, plan_inference
 from emds.stages.provenance import (
     described_input,
@@ -158,7 +157,7 @@ def segment(
     settings = _label_settings(
         options, tuple(stored.get("mutex_strides", (1, 1, 1))), stored.get("min_size", 0)
     )
-    check_block(roi.shape, spec, settings.mutex_strides)
+    check_settings(roi.shape, spec, settings)
     refuse_own_input(out, source, mask)
     # Mutex edges are sampled where the run that kept the affinities would have sampled them.
     z, y, x = stored.get("roi", {}).get("offset", (0, 0, 0))
@@ -205,7 +204,7 @@ def _infer(
     spec = AffinitySpec(checkpoint.offsets, checkpoint.attractive) if labels else None
     settings = _label_settings(options, checkpoint.mutex_strides, checkpoint.min_size)
     if spec is not None:
-        check_block(plan.roi.shape, spec, settings.mutex_strides)
+        check_settings(plan.roi.shape, spec, settings)
     network = checkpoint.build().keep_only(outputs)
     predictor = NetworkPredictor(
         network,

@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from emds.errors import UsageError
 from emds.geometry import Roi, Triple, iter_blocks
 from emds.io import Container, Volume
 from emds.segmentation.affinities import AffinitySpec
-from emds.segmentation.mutex_watershed import mutex_watershed
+from emds.segmentation.mutex_watershed import check_block, mutex_watershed
 from emds.segmentation.small_segments import absorb_small_segments
 
 LABELS = "neurons"
@@ -38,6 +39,23 @@ class LabelSettings:
     mutex_strides: Triple = (1, 1, 1)
     min_size: int = 0
     backend: Literal["numba", "elf"] = "numba"
+
+
+def check_settings(shape: Triple, spec: AffinitySpec, settings: LabelSettings) -> None:
+    """Refuse what cannot be labelled, before affinities are computed for it.
+
+    Raises
+    ------
+    UsageError, DataError
+        If the strides do not fit the offsets, or a section has too many edges.
+    """
+    strides = settings.mutex_strides
+    if spec.planar and strides[0] != 1:
+        raise UsageError(
+            f"--mutex-strides {strides} must be 1 along z: no offset leaves the section, so a "
+            "section that is skipped would have no mutex edge and fall into one segment."
+        )
+    check_block(shape, spec, strides)
 
 
 def write_labels(
