@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +12,6 @@ from reference_noise import film_field, shot_noise
 from emds.errors import DataError, UsageError
 from emds.geometry import Roi, iter_blocks
 from emds.noise import Film, Gaussian, GaussianPoisson, Poisson, add_noise
-
-DATA = Path(os.environ.get("EMDS_DATA", Path(__file__).parents[3] / "shared" / "data"))
-FLYEM = DATA / "flyem_medulla.h5"
 
 MODELS = [
     GaussianPoisson(),
@@ -244,11 +239,10 @@ def test_wrong_shapes_and_places_are_refused():
 # --- real data
 
 
-@pytest.mark.skipif(not FLYEM.exists(), reason=f"{FLYEM} is not here; set EMDS_DATA")
-def test_noise_on_real_sections_is_as_strong_as_published():
+def test_noise_on_real_sections_is_as_strong_as_published(em_data):
     import h5py
 
-    with h5py.File(FLYEM) as file:
+    with h5py.File(em_data / "flyem_medulla.h5") as file:
         clean = file["volumes/raw"][:32]
     noisy = add_noise(clean, GaussianPoisson(), seed=0)
     error = np.mean((noisy.astype(float) - clean) ** 2, axis=(1, 2))
