@@ -70,9 +70,14 @@ class AugmentConfig(_Model):
     """Changes that leave the task the same."""
 
     dihedral: bool = Field(True, description="flips and quarter turns in the plane")
-    planes: Literal["xy", "all"] = Field(
-        "xy", description="all: also cut samples along xz and yz; for isotropic voxels only"
+    planes: Literal["xy", "all", "oblique"] = Field(
+        "xy",
+        description="all: also cut samples along xz and yz; oblique: along any plane, "
+        "interpolated; both for isotropic voxels only",
     )
+    zoom: Range = Field((1.0, 1.0), description="magnification of oblique samples")
+    contrast: Range = Field((1.0, 1.0), description="factor on the contrast, around mid-grey")
+    brightness: Range = Field((0.0, 0.0), description="added to the image, grey levels")
 
 
 class OptimizerConfig(_Model):
@@ -147,10 +152,21 @@ class TrainConfig(_Model):
                 f"noise.online=false fixes one noise for all, but noise.models lists "
                 f"{len(self.noise.models)}; leave one, or set noise.online=true"
             )
-        if self.augment.planes == "all" and not self.noise.online:
+        if self.augment.planes != "xy" and not self.noise.online:
             raise ValueError(
-                "augment.planes=all cuts across sections, but noise.online=false fixes the noise "
-                "per section; set noise.online=true or augment.planes=xy"
+                f"augment.planes={self.augment.planes} cuts across sections, but "
+                "noise.online=false fixes the noise per section; set noise.online=true or "
+                "augment.planes=xy"
+            )
+        changed = self.augment.contrast != (1, 1) or self.augment.brightness != (0, 0)
+        if changed and not self.noise.online:
+            raise ValueError(
+                "augment.contrast and augment.brightness change the image before its noise is "
+                "drawn, but noise.online=false fixes the noise; set noise.online=true"
+            )
+        if self.augment.zoom != (1, 1) and self.augment.planes != "oblique":
+            raise ValueError(
+                "augment.zoom magnifies oblique samples only; set augment.planes=oblique"
             )
         return self
 

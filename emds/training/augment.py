@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emds.config import AugmentConfig
+
 
 def dihedral(section: NDArray[Any], element: int) -> NDArray[Any]:
     """Apply one of the eight flips and quarter turns of the plane.
@@ -30,3 +32,21 @@ def dihedral(section: NDArray[Any], element: int) -> NDArray[Any]:
     """
     turned = np.rot90(section, element & 3, axes=(-2, -1))
     return np.ascontiguousarray(turned[..., ::-1] if element & 4 else turned)
+
+
+def change_intensity(
+    image: NDArray[np.uint8], config: AugmentConfig, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Stretch the contrast around mid-grey and shift the brightness, by amounts drawn here.
+
+    Examples
+    --------
+    >>> config = AugmentConfig(contrast=(0.5, 0.5), brightness=(10, 10))
+    >>> change_intensity(np.array([[0, 127, 255]], np.uint8), config, np.random.default_rng())
+    array([[ 74, 137, 201]], dtype=uint8)
+    """
+    if config.contrast == (1, 1) and config.brightness == (0, 0):
+        return image
+    factor, shift = rng.uniform(*config.contrast), rng.uniform(*config.brightness)
+    changed = (image.astype(np.float32) - 127.5) * factor + 127.5 + shift
+    return np.clip(np.rint(changed), 0, 255).astype(np.uint8)

@@ -19,7 +19,8 @@ from emds.errors import DataError
 from emds.geometry import Roi, Triple
 from emds.io.volume import Volume
 from emds.noise import NoiseModel, add_noise, make_noise_model
-from emds.training.augment import dihedral
+from emds.training.augment import change_intensity, dihedral
+from emds.training.planes import draw_plane, sample_image, sample_labels
 
 _MARGIN = 64
 
@@ -99,6 +100,8 @@ class PatchSampler:
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64] | None]:
         config = self.config
         rng = np.random.default_rng(np.random.SeedSequence([config.seed, step, index]))
+        if config.augment.planes == "oblique":
+            return self._oblique_sample(rng)
         shape = self.boxes[rng.integers(len(self.boxes))]
         z, y, x = (
             int(rng.integers(begin, end - n + 1))
@@ -112,13 +115,27 @@ class PatchSampler:
             return dihedral(np.moveaxis(values, flat, 0), element)
 
         raw = self.raw.read(roi)
-        clean = cut(raw)
         if config.noise.online:
+            clean = change_intensity(cut(raw), config.augment, rng)
             noisy = self.noise.online(clean, rng)
         else:
+            clean = cut(raw)
             noisy = cut(self.noise.fixed(raw, roi.offset, self.raw.shape, config.seed))
         ids = None if self.labels is None else cut(self.labels.read(roi).astype(np.int64))[0]
         return noisy[0], clean[0], ids
+
+    def _oblique_sample(
+        self, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64] | None]:
+        augment = self.config.augment
+        box, points = draw_plane(rng, self.config.crop, augment.zoom, self.region)
+        clean = sample_image(self.raw.read(box), points)
+        clean = change_intensity(clean, augment, rng)
+        noisy = self.noise.online(clean[None], rng)
+        ids = None
+        if self.labels is not None:
+            ids = sample_labels(self.labels.read(box), points).astype(np.int64)
+        return noisy[0], clean, ids
 
 
 class NoiseDrawer:
