@@ -48,5 +48,5 @@ def change_intensity(
     if config.contrast == (1, 1) and config.brightness == (0, 0):
         return image
     factor, shift = rng.uniform(*config.contrast), rng.uniform(*config.brightness)
-    changed = (image.astype(np.float32) - 127.5) * factor + 127.5 + shift
+    changed: NDArray[np.float32] = (image.astype(np.float32) - 127.5) * factor + 127.5 + shift
     return np.clip(np.rint(changed), 0, 255).astype(np.uint8)

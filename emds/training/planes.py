@@ -71,7 +71,9 @@ def draw_plane(
 
 def sample_image(values: NDArray[np.uint8], points: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Read an image (z, y, x) at `points` (3, y, x) by trilinear interpolation, rounded."""
-    read = map_coordinates(values, points, output=np.float32, order=1, mode="nearest")
+    read: NDArray[np.float32] = map_coordinates(
+        values, points, output=np.float32, order=1, mode="nearest"
+    )
     return np.rint(read).astype(np.uint8)
 
 

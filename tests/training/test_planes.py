@@ -88,7 +88,7 @@ def test_image_and_labels_of_an_oblique_sample_agree() -> None:
     ],
 )
 def test_augmentation_that_has_no_meaning_is_refused(overrides: list[str]) -> None:
-    with pytest.raises(ConfigError, match="set (noise.online=true|augment.planes=oblique)"):
+    with pytest.raises(ConfigError, match=r"set (noise\.online=true|augment\.planes=oblique)"):
         load_train_config("cpu", overrides=overrides)
 
 
