@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-from math import prod
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emds.errors import DataError, UsageError
-from emds.geometry import Triple
+from emds.geometry import Roi, Triple
 from emds.segmentation.affinities import AffinitySpec
-from emds.segmentation.agglomeration import agglomerate
-from emds.segmentation.edges import Lattice, sorted_edges
-from emds.segmentation.union_find import dense_labels
+from emds.segmentation.contraction import check_block, contract_into
+
+__all__ = ["check_arguments", "check_block", "mutex_watershed"]
 
 logger = logging.getLogger("emds")
 
@@ -85,7 +84,7 @@ def mutex_watershed(
     >>> mutex_watershed(affinities, spec).tolist()
     [[[1, 1, 2]]]
     """
-    _check(affinities, spec, strides, mask)
+    check_arguments(affinities, spec, strides, mask)
     _warn_if_inverted(affinities, spec, mask)
     if backend == "elf":
         from emds.segmentation.elf_backend import elf_mutex_watershed
@@ -94,48 +93,25 @@ def mutex_watershed(
     if backend != "numba":
         raise UsageError(f"backend must be 'numba' or 'elf', not {backend!r}.")
 
-    shape = affinities.shape[1:]
-    labels = np.empty(shape, dtype=np.uint64)
-    depth = 1 if spec.planar else max(1, shape[0])
-    last = 0
-    for z in range(0, shape[0], depth):
-        slab = slice(z, z + depth)
-        last = _segment_slab(
-            np.ascontiguousarray(affinities[:, slab]),
-            _lattice(spec, strides, (origin[0] + z, origin[1], origin[2])),
-            np.ascontiguousarray(mask[slab] if mask is not None else [], dtype=np.bool_).ravel(),
-            labels[slab].reshape(-1),
-            last,
-        )
+    _, depth, height, width = affinities.shape
+    everything = Roi(origin, (depth, height, width))
+    labels = np.empty(everything.shape, dtype=np.uint64)
+    contract_into(labels, affinities, spec, strides, origin, everything, mask)
     return labels
 
 
-def _segment_slab(
-    affinities: NDArray[Any],
-    lattice: Lattice,
-    mask: NDArray[np.bool_],
-    labels: NDArray[np.uint64],
-    last: int,
-) -> int:
-    """Write the labels of a slab, numbered after `last`; return the last id in use then."""
-    ranks = int(np.iinfo(affinities.dtype).max) + 1
-    edges = sorted_edges(affinities, lattice, mask, ranks)
-    parents = agglomerate(edges, lattice, affinities.shape[1:])
-    return int(dense_labels(parents, mask, labels, last))
-
-
-def _lattice(spec: AffinitySpec, strides: Triple, origin: Triple) -> Lattice:
-    return Lattice(
-        offsets=np.array(spec.offsets, dtype=np.int64),
-        attractive=np.array(spec.attractive),
-        strides=np.array([(1, 1, 1) if a else strides for a in spec.attractive], dtype=np.int64),
-        origin=np.array(origin, dtype=np.int64),
-    )
-
-
-def _check(
+def check_arguments(
     affinities: NDArray[Any], spec: AffinitySpec, strides: Triple, mask: NDArray[np.bool_] | None
 ) -> None:
+    """Refuse affinities and a mask that are no such things.
+
+    Raises
+    ------
+    DataError
+        If the affinities are of another type or shape, or the mask is.
+    UsageError
+        If the strides are not three numbers from 1 up.
+    """
     if affinities.dtype not in (np.uint8, np.uint16):
         raise DataError(
             f"the mutex watershed needs affinities of type uint8 or uint16, not "
@@ -153,30 +129,6 @@ def _check(
             f"{mask.dtype} of shape {mask.shape}."
         )
     check_block(shape, spec, strides)
-
-
-def check_block(shape: Triple, spec: AffinitySpec, strides: Triple) -> None:
-    """Refuse what the mutex watershed cannot do with a block of this shape, before any work.
-
-    Raises
-    ------
-    UsageError
-        If the strides are not three numbers from 1 up.
-    DataError
-        If the block has too many edges.
-    """
-    if len(strides) != 3 or min(strides) < 1:
-        raise UsageError(f"strides must be three numbers from 1 up, not {strides}.")
-    # Voxels, and the two list nodes a constraint takes, are numbered with 32 bits.
-    block = (1, *shape[1:]) if spec.planar else shape
-    sampled = prod(-(-n // s) for n, s in zip(block, strides, strict=True))
-    constraints = (spec.channels - sum(spec.attractive)) * sampled
-    if max(spec.channels * prod(block), 2 * constraints) >= 2**32:
-        raise DataError(
-            f"{spec.channels} channels of {block} voxels have too many edges for one block "
-            "(channels x voxels must stay below 2**32). Segment smaller blocks, or raise the "
-            "strides."
-        )
 
 
 def _warn_if_inverted(

@@ -19,7 +19,7 @@ def singletons(voxels: int) -> NDArray[np.uint32]:
 
 
 @njit(nogil=True, cache=True, inline="always")
-def find(parents: NDArray[np.uint32], voxel: Any) -> Any:
+def find(parents: NDArray[Any], voxel: Any) -> Any:
     """Return the root of the cluster of `voxel`, halving the path on the way."""
     node = np.int64(voxel)
     parent = np.int64(parents[node])
@@ -33,7 +33,7 @@ def find(parents: NDArray[np.uint32], voxel: Any) -> Any:
 
 @njit(nogil=True, cache=True)
 def dense_labels(
-    parents: NDArray[np.uint32], mask: NDArray[np.bool_], labels: NDArray[np.uint64], last: int
+    parents: NDArray[np.uint32], mask: NDArray[np.bool_], labels: NDArray[Any], last: int
 ) -> int:
     """Write the number of its cluster to each voxel, in order of first voxel.
 
@@ -43,7 +43,7 @@ def dense_labels(
         The clusters.
     mask : (voxels,) or (0,) bool
         False voxels get label 0; an empty mask excludes none.
-    labels : (voxels,) uint64
+    labels : (voxels,) uint32 or uint64
         Where the labels are written.
     last : int
         The largest id in use already.
@@ -65,3 +65,40 @@ def dense_labels(
             label_of[root] = count
         labels[voxel] = last + label_of[root]
     return last + count
+
+
+@njit(nogil=True, cache=True)
+def unite(parents: NDArray[Any], pairs: NDArray[Any]) -> None:
+    """Unite the clusters of each pair, in place; the smallest member becomes the root.
+
+    Parameters
+    ----------
+    parents : (members,) unsigned int
+        The clusters, each with its smallest member as the root.
+    pairs : (pairs, 2) unsigned int
+        Members.
+    """
+    for number in range(len(pairs)):
+        a, b = find(parents, pairs[number, 0]), find(parents, pairs[number, 1])
+        parents[max(a, b)] = min(a, b)
+
+
+@njit(nogil=True, cache=True)
+def roots_of(parents: NDArray[Any]) -> NDArray[Any]:
+    """Return the root of every member."""
+    roots = np.empty_like(parents)
+    for member in range(parents.size):
+        roots[member] = find(parents, member)
+    return roots
+
+
+@njit(nogil=True, cache=True)
+def smallest_members(parents: NDArray[Any]) -> NDArray[Any]:
+    """Return, for every member, the smallest member of its cluster."""
+    smallest = np.empty_like(parents)
+    first_of_root = np.full_like(parents, parents.size)
+    for member in range(parents.size):
+        root = find(parents, member)
+        first_of_root[root] = min(first_of_root[root], member)
+        smallest[member] = first_of_root[root]
+    return smallest
