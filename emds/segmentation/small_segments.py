@@ -1,20 +1,46 @@
-"""Small segments join the neighbour they most likely belong to."""
+"""Small segments join the neighbour they most likely belong to.
+
+What decides is additive: the sizes of the segments, and for each pair that touches, the sum of the
+affinities over its faces and how many faces there are. So a volume can be done block by block:
+`contacts_in` for each block, `merge_contacts`, `join_small_segments` once, and a look-up.
+"""
 
 from __future__ import annotations
 
 import heapq
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from emds.errors import DataError, UsageError
+from emds.geometry import Roi
 from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.relabel import relabel_by_first_voxel
 
 Contact = tuple[int, int]
 """Sum of the affinities over the faces of two segments, and how many faces."""
+
+
+class Contacts(NamedTuple):
+    """Where segments touch.
+
+    Attributes
+    ----------
+    lower, upper : (pairs,) int64
+        The two segments, the smaller id first; ascending, every pair once.
+    totals : (pairs,) int64
+        Sum of the affinities over their faces.
+    faces : (pairs,) int64
+        Number of faces.
+    """
+
+    lower: NDArray[np.int64]
+    upper: NDArray[np.int64]
+    totals: NDArray[np.int64]
+    faces: NDArray[np.int64]
 
 
 def absorb_small_segments(
@@ -68,25 +94,138 @@ def absorb_small_segments(
             f"affinities of shape {affinities.shape} do not fit labels of shape {labels.shape} "
             f"and {spec.channels} offsets; expected {(spec.channels, *labels.shape)}."
         )
-    if min_size < 0:
-        raise UsageError(f"the smallest size of a segment must be 0 or more, not {min_size}.")
+    check_min_size(min_size)
     dense = relabel_by_first_voxel(labels)
     sizes = np.bincount(dense.ravel().astype(np.int64), minlength=1)
-    small = sizes < min_size
-    small[0] = False
+    small = small_segments(sizes, min_size)
     if not small.any():
         return dense
-    final = _join_smallest_first(_contacts(dense, affinities, spec, small), sizes, min_size)
-    return relabel_by_first_voxel(final[dense])
+    contacts = contacts_in(dense, affinities, spec, small, Roi.whole(dense.shape))
+    joined: NDArray[np.uint64] = join_small_segments(contacts, sizes, min_size)[dense]
+    return joined
 
 
-def _join_smallest_first(
-    contacts: dict[int, dict[int, Contact]], sizes: NDArray[np.int64], min_size: int
+def check_min_size(min_size: int) -> None:
+    """Refuse a negative size."""
+    if min_size < 0:
+        raise UsageError(f"the smallest size of a segment must be 0 or more, not {min_size}.")
+
+
+def small_segments(sizes: NDArray[np.int64], min_size: int) -> NDArray[np.bool_]:
+    """Return which segments are too small; `sizes` counts the voxels of each id from 0."""
+    small = sizes < min_size
+    small[0] = False
+    return small
+
+
+def contacts_in(
+    labels: NDArray[np.uint64],
+    affinities: NDArray[np.uint8] | NDArray[np.uint16],
+    spec: AffinitySpec,
+    small: NDArray[np.bool_],
+    sources: Roi,
+) -> Contacts:
+    """Measure where small segments touch others.
+
+    Parameters
+    ----------
+    labels : (Z, Y, X) uint64
+        Dense ids; 0 is background.
+    affinities : (C, Z, Y, X) uint8 or uint16
+        1 = same.
+    spec : AffinitySpec
+        What the channels mean. The attractive edges are the faces.
+    small : (n + 1,) bool
+        Which ids are small.
+    sources : Roi
+        A box in the arrays: faces count where their source voxel lies. Boxes that partition a
+        volume see every face once, if the arrays hold the partners, too.
+
+    Examples
+    --------
+    >>> labels = np.array([[[1, 1, 2, 3, 3]]], dtype=np.uint64)
+    >>> affinities = np.array([[[[255, 90, 60, 255, 0]]]], dtype=np.uint8)
+    >>> small = np.array([False, False, True, False])
+    >>> spec = AffinitySpec(((0, 0, 1),), (True,))
+    >>> contacts = contacts_in(labels, affinities, spec, small, Roi.whole((1, 1, 5)))
+    >>> [column.tolist() for column in contacts]
+    [[1, 2], [2, 3], [90, 60], [1, 1]]
+    """
+    found = []
+    if small.any():
+        for channel, offset in enumerate(spec.offsets):
+            if spec.attractive[channel]:
+                box = np.array([sources.offset, sources.end])
+                faces = _faces(labels, affinities[channel], np.array(offset), small, box)
+                ones = np.ones(faces[0].size, dtype=np.int64)
+                found.append(merge_contacts([Contacts(*faces, ones)]))
+    return merge_contacts(found)
+
+
+def merge_contacts(parts: Sequence[Contacts]) -> Contacts:
+    """Add up the contacts of several blocks."""
+    none = np.zeros(0, dtype=np.int64)
+    lower, upper, totals, faces = (
+        np.concatenate([none, *columns])
+        for columns in (zip(*parts, strict=True) if parts else [()] * 4)
+    )
+    order = np.lexsort((upper, lower))
+    lower, upper = lower[order], upper[order]
+    first = np.ones(order.size, dtype=np.bool_)
+    first[1:] = (lower[1:] != lower[:-1]) | (upper[1:] != upper[:-1])
+    begins = np.flatnonzero(first)
+    if begins.size == 0:
+        return Contacts(none, none, none, none)
+    return Contacts(
+        lower[begins],
+        upper[begins],
+        np.add.reduceat(totals[order], begins),
+        np.add.reduceat(faces[order], begins),
+    )
+
+
+def join_small_segments(
+    contacts: Contacts, sizes: NDArray[np.int64], min_size: int
 ) -> NDArray[np.uint64]:
-    """Return the id that each segment ends with."""
-    size = dict(enumerate(sizes.tolist()))
+    """Decide whom small segments join.
+
+    Parameters
+    ----------
+    contacts : Contacts
+        Of all segments below `min_size`, with everybody.
+    sizes : (n + 1,) int64
+        Voxels of each segment; ids are dense, in order of first voxel.
+    min_size : int
+        As in `absorb_small_segments`.
+
+    Returns
+    -------
+    (n + 1,) uint64
+        The new id of each id, again dense and in order of first voxel; 0 stays 0.
+
+    Examples
+    --------
+    >>> contacts = Contacts(*np.array([[1, 2], [2, 3], [90, 60], [1, 1]]))
+    >>> join_small_segments(contacts, np.array([0, 2, 1, 2]), 2).tolist()
+    [0, 1, 1, 2]
+    """
+    neighbours: dict[int, dict[int, Contact]] = {}
+    for a, b, total, faces in zip(*(column.tolist() for column in contacts), strict=True):
+        neighbours.setdefault(a, {})[b] = neighbours.setdefault(b, {})[a] = (total, faces)
     joined = np.arange(sizes.size, dtype=np.uint64)
-    queue = [(size[segment], segment) for segment in contacts if size[segment] < min_size]
+    order = _smallest_first(neighbours, sizes, min_size)
+    for segment, best in reversed(order):  # the last to be joined already has its final id
+        joined[segment] = joined[best]
+    dense: NDArray[np.uint64] = relabel_by_first_voxel(joined[None, None])[0, 0]
+    return dense
+
+
+def _smallest_first(
+    contacts: dict[int, dict[int, Contact]], sizes: NDArray[np.int64], min_size: int
+) -> list[tuple[int, int]]:
+    """Return who joins whom, in order; `contacts` are used up."""
+    size = {segment: int(sizes[segment]) for segment in contacts}
+    queue = [(voxels, segment) for segment, voxels in size.items() if voxels < min_size]
     heapq.heapify(queue)
     order: list[tuple[int, int]] = []
     while queue:
@@ -104,9 +243,7 @@ def _join_smallest_first(
                 contacts[best][other] = contacts[other][best] = contact
         if size[best] < min_size:
             heapq.heappush(queue, (size[best], best))
-    for segment, best in reversed(order):  # the last to be joined already has its final id
-        joined[segment] = joined[best]
-    return joined
+    return order
 
 
 def _preference(neighbours: dict[int, Contact], other: int) -> tuple[float, int]:
@@ -114,57 +251,37 @@ def _preference(neighbours: dict[int, Contact], other: int) -> tuple[float, int]
     return -total / faces, other
 
 
-def _contacts(
-    dense: NDArray[np.uint64],
-    affinities: NDArray[Any],
-    spec: AffinitySpec,
-    small: NDArray[np.bool_],
-) -> dict[int, dict[int, Contact]]:
-    """Return the contacts of the small segments, in both directions."""
-    contacts: dict[int, dict[int, Contact]] = {}
-    for channel, offset in enumerate(spec.offsets):
-        if not spec.attractive[channel]:
-            continue
-        pairs, weights = _faces(dense, affinities[channel], np.array(offset), small)
-        keys, number = np.unique(pairs, return_inverse=True)
-        totals = np.zeros(keys.size, dtype=np.int64)
-        np.add.at(totals, number, weights)
-        faces = np.bincount(number, minlength=keys.size)
-        for key, total, count in zip(keys.tolist(), totals.tolist(), faces.tolist(), strict=True):
-            a, b = divmod(key, small.size)
-            known_total, known_faces = contacts.setdefault(a, {}).get(b, (0, 0))
-            contact = (known_total + total, known_faces + count)
-            contacts[a][b] = contacts.setdefault(b, {})[a] = contact
-    return contacts
-
-
 @njit(nogil=True, cache=True)
 def _faces(
-    dense: NDArray[np.uint64],
+    labels: NDArray[np.uint64],
     affinity: NDArray[Any],
     offset: NDArray[np.int64],
     small: NDArray[np.bool_],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the pair of ids (as one number) and the affinity at every face of a small segment."""
-    depth, height, width = dense.shape
+    box: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return both ids, the lower first, and the affinity at every face of a small segment."""
+    begin = np.maximum(box[0], -offset)
+    end = np.minimum(box[1], np.array(labels.shape) - offset)
     dz, dy, dx = offset
-    pairs = np.empty(0, dtype=np.int64)
+    lower = np.empty(0, dtype=np.int64)
+    upper = np.empty(0, dtype=np.int64)
     weights = np.empty(0, dtype=np.int64)
     found = 0
     for filling in (False, True):  # the first pass only counts
         if filling:
-            pairs = np.empty(found, dtype=np.int64)
+            lower = np.empty(found, dtype=np.int64)
+            upper = np.empty(found, dtype=np.int64)
             weights = np.empty(found, dtype=np.int64)
             found = 0
-        for z in range(max(0, -dz), depth - max(0, dz)):
-            for y in range(max(0, -dy), height - max(0, dy)):
-                for x in range(max(0, -dx), width - max(0, dx)):
-                    a = np.int64(dense[z, y, x])
-                    b = np.int64(dense[z + dz, y + dy, x + dx])
+        for z in range(begin[0], end[0]):
+            for y in range(begin[1], end[1]):
+                for x in range(begin[2], end[2]):
+                    a = np.int64(labels[z, y, x])
+                    b = np.int64(labels[z + dz, y + dy, x + dx])
                     if a == b or a == 0 or b == 0 or not (small[a] or small[b]):
                         continue
                     if filling:
-                        pairs[found] = min(a, b) * small.size + max(a, b)
+                        lower[found], upper[found] = min(a, b), max(a, b)
                         weights[found] = affinity[z, y, x]
                     found += 1
-    return pairs, weights
+    return lower, upper, weights
