@@ -1,0 +1,346 @@
+"""The residual graph: what contraction left undecided, and its solution.
+
+Nodes are the open clusters, numbered from 1. Once an edge between two clusters has been followed,
+they are one cluster or are kept apart for ever, and any later edge between the two does nothing.
+So of all edges between two nodes, attractive or mutex, the graph keeps the strongest alone.
+
+An edge of the volume has a *key* whose order is that of the edges: rank, channel, source voxel,
+and in the lowest bit whether it is attractive.
+
+A graph can be contracted as a block can, by the same rules: of a group of nodes, the edges between
+two of them are known in full, and those that leave the group open what they reach. A group without
+leaving edges is contracted entirely: that is the solution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from emds.errors import DataError
+from emds.geometry import Roi, Triple
+from emds.segmentation.affinities import AffinitySpec
+from emds.segmentation.agglomeration import OUT_OF_SIGHT, agglomerate_graph
+from emds.segmentation.constraints import FREE, pair_key, slot_of
+from emds.segmentation.edges import Box, Lattice, lattice_of
+from emds.segmentation.union_find import roots_of, smallest_members
+
+
+class ResidualGraph(NamedTuple):
+    """Edges between nodes, in no particular order.
+
+    Attributes
+    ----------
+    lower, upper : (E,) uint32
+        The two nodes, the smaller number first.
+    keys : (E,) int64
+        The smaller the stronger; odd where attractive.
+    """
+
+    lower: NDArray[np.uint32]
+    upper: NDArray[np.uint32]
+    keys: NDArray[np.int64]
+
+
+class PairTable(NamedTuple):
+    """An open-addressing hash: the strongest edge of each pair of nodes.
+
+    Attributes
+    ----------
+    pairs : (a power of two,) uint64
+        Both nodes in one number.
+    keys : (the same,) int64
+        Of the edge.
+    """
+
+    pairs: NDArray[np.uint64]
+    keys: NDArray[np.int64]
+
+
+def check_keys(volume: Triple, spec: AffinitySpec) -> None:
+    """Refuse a volume with more edges than keys can tell apart.
+
+    Raises
+    ------
+    DataError
+        If it has 2**46 channels x voxels or more.
+    """
+    if spec.channels * Roi.whole(volume).size >= 2**46:
+        raise DataError(
+            f"{spec.channels} channels of {volume} voxels have more edges than the 2**46 that "
+            "can be numbered. Segment the volume in several parts."
+        )
+
+
+def residual_graph(
+    affinities: NDArray[np.uint8] | NDArray[np.uint16],
+    nodes: NDArray[np.uint32],
+    spec: AffinitySpec,
+    *,
+    strides: Triple,
+    origin: Triple,
+    box: Roi,
+    volume: Roi,
+) -> ResidualGraph:
+    """Return the edges between nodes whose source voxel lies in a box.
+
+    Parameters
+    ----------
+    affinities : (C, Z, Y, X) uint8 or uint16
+        The affinities of the box and of all that an offset reaches from it, as far as the volume
+        goes.
+    nodes : (Z, Y, X) uint32
+        The node of each voxel; 0 where everything is decided.
+    spec : AffinitySpec
+        What the C channels mean.
+    strides : (z, y, x)
+        As in `mutex_watershed`.
+    origin : (z, y, x)
+        Position of the arrays.
+    box, volume : Roi
+        The box, and the whole.
+    """
+    if not nodes.any():
+        return merge_graphs([])
+    inner, whole = box.relative_to(origin), volume.relative_to(origin)
+    table = _strongest(
+        np.ascontiguousarray(affinities),
+        np.ascontiguousarray(nodes),
+        lattice_of(spec, strides, origin),
+        Box(inner.offset, inner.end),
+        Box(whole.offset, whole.end),
+        int(np.iinfo(affinities.dtype).max) + 1,
+    )
+    used = table.pairs != FREE
+    pairs = table.pairs[used]
+    return ResidualGraph(
+        (pairs >> np.uint64(32)).astype(np.uint32),
+        (pairs & np.uint64(0xFFFFFFFF)).astype(np.uint32),
+        table.keys[used],
+    )
+
+
+def merge_graphs(graphs: Sequence[ResidualGraph]) -> ResidualGraph:
+    """Return one graph with the strongest edge of each pair.
+
+    Examples
+    --------
+    >>> def edge(key):
+    ...     one, two = np.array([[1], [2]], dtype=np.uint32)
+    ...     return ResidualGraph(one, two, np.array([key], dtype=np.int64))
+    >>> merge_graphs([edge(9), edge(4), edge(7)]).keys.tolist()
+    [4]
+    """
+    graph = ResidualGraph(
+        np.concatenate([g.lower for g in graphs] or [np.zeros(0, np.uint32)]),
+        np.concatenate([g.upper for g in graphs] or [np.zeros(0, np.uint32)]),
+        np.concatenate([g.keys for g in graphs] or [np.zeros(0, np.int64)]),
+    )
+    pairs = (graph.lower.astype(np.uint64) << np.uint64(32)) | graph.upper
+    order = np.lexsort((graph.keys, pairs))
+    pairs = pairs[order]
+    first = np.ones(order.size, dtype=np.bool_)
+    first[1:] = pairs[1:] != pairs[:-1]
+    return _select(graph, order[first])
+
+
+def split_graph(graph: ResidualGraph, groups: NDArray[np.integer[Any]]) -> dict[int, ResidualGraph]:
+    """Return for each group of nodes the edges that it has a part in.
+
+    An edge between two groups goes to both.
+
+    Parameters
+    ----------
+    graph : ResidualGraph
+        Any edges.
+    groups : (nodes + 1,) int
+        The group of each node.
+    """
+    one, other = groups[graph.lower], groups[graph.upper]
+    return {
+        int(group): _select(graph, np.flatnonzero((one == group) | (other == group)))
+        for group in np.union1d(one, other)
+    }
+
+
+def contract_graph(
+    graph: ResidualGraph, members: NDArray[np.uint32]
+) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
+    """Make the merges within a group of nodes that the mutex watershed of the whole makes, too.
+
+    Parameters
+    ----------
+    graph : ResidualGraph
+        All edges with an end in the group.
+    members : (n,) uint32
+        The nodes of the group, ascending.
+
+    Returns
+    -------
+    clusters : (n,) uint32
+        The smallest node of the cluster of each member.
+    is_open : (n,) bool
+        Whether that cluster is open; if not, it is a segment of the whole volume as it stands.
+    """
+    order = np.argsort(graph.keys, kind="stable")
+    lower, upper = _place_in(members, graph.lower[order]), _place_in(members, graph.upper[order])
+    attractive = (graph.keys[order] & 1).astype(np.bool_)
+    ends, others = np.minimum(lower, upper), np.maximum(lower, upper)
+    parents, open_roots = agglomerate_graph(ends, others, attractive, members.size)
+    smallest = smallest_members(parents)
+    return members[smallest], open_roots[roots_of(parents)]
+
+
+def solve(graph: ResidualGraph, nodes: int) -> NDArray[np.uint32]:
+    """Run the mutex watershed on a graph.
+
+    Parameters
+    ----------
+    graph : ResidualGraph
+        All edges. One that is there twice does no harm.
+    nodes : int
+        Number of nodes.
+
+    Returns
+    -------
+    (nodes + 1,) uint32
+        The smallest node of the cluster of each node; 0 for 0.
+
+    Examples
+    --------
+    Node 2 must stay apart from 1, to which the weaker edge would bind it:
+
+    >>> graph = ResidualGraph(
+    ...     lower=np.array([1, 2, 1], dtype=np.uint32),
+    ...     upper=np.array([2, 3, 3], dtype=np.uint32),
+    ...     keys=np.array([2, 5, 7], dtype=np.int64),
+    ... )
+    >>> solve(graph, 3).tolist()
+    [0, 1, 2, 2]
+    """
+    members = np.arange(1, nodes + 1, dtype=np.uint32)
+    clusters, _ = contract_graph(graph, members)
+    return np.concatenate([np.zeros(1, dtype=np.uint32), clusters])
+
+
+def renumber_graph(graph: ResidualGraph, new: NDArray[np.uint32]) -> ResidualGraph:
+    """Return the graph between the nodes that are left after a contraction.
+
+    Parameters
+    ----------
+    graph : ResidualGraph
+        Any edges.
+    new : (nodes + 1,) uint32
+        The new node of each node; 0 where it is decided.
+    """
+    a, b = new[graph.lower], new[graph.upper]
+    left = (a != b) & (a != 0) & (b != 0)
+    a, b = a[left], b[left]
+    return merge_graphs([ResidualGraph(np.minimum(a, b), np.maximum(a, b), graph.keys[left])])
+
+
+def _select(graph: ResidualGraph, edges: NDArray[np.integer[Any]]) -> ResidualGraph:
+    return ResidualGraph(graph.lower[edges], graph.upper[edges], graph.keys[edges])
+
+
+def _place_in(members: NDArray[np.uint32], nodes: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Return where in the group each node stands, or `OUT_OF_SIGHT`."""
+    places = np.searchsorted(members, nodes).astype(np.uint32)
+    inside = places < members.size
+    inside[inside] = members[places[inside]] == nodes[inside]
+    places[~inside] = OUT_OF_SIGHT
+    return places
+
+
+@njit(nogil=True, cache=True)
+def _strongest(
+    affinities: NDArray[Any],
+    nodes: NDArray[np.uint32],
+    lattice: Lattice,
+    box: Box,
+    volume: Box,
+    ranks: int,
+) -> PairTable:
+    """Return the strongest edge of each pair of nodes whose source lies in the box."""
+    channels, depth, height, width = affinities.shape
+    rows = volume.end[1] - volume.begin[1]
+    columns = volume.end[2] - volume.begin[2]
+    voxels = (volume.end[0] - volume.begin[0]) * rows * columns
+    table = PairTable(np.zeros(1 << 12, np.uint64), np.empty(1 << 12, np.int64))
+    used = 0
+    for channel in range(channels):
+        dz, dy, dx = lattice.offsets[channel]
+        z_step, y_step, x_step = lattice.strides[channel]
+        z0, z1 = max(box.begin[0], -dz), min(box.end[0], depth - dz)
+        y0, y1 = max(box.begin[1], -dy), min(box.end[1], height - dy)
+        x0, x1 = max(box.begin[2], -dx), min(box.end[2], width - dx)
+        x0 += -(x0 + lattice.origin[2]) % x_step
+        attractive = lattice.attractive[channel]
+        for z in range(z0 + -(z0 + lattice.origin[0]) % z_step, z1, z_step):
+            for y in range(y0 + -(y0 + lattice.origin[1]) % y_step, y1, y_step):
+                if x0 >= x1:
+                    continue
+                if 2 * (used + x1 - x0) > table.pairs.size:
+                    table = _enlarged(table, used + x1 - x0)
+                row = ((z - volume.begin[0]) * rows + y - volume.begin[1]) * columns
+                source = channel * voxels + row + x0 - volume.begin[2]
+                used += _enter_row(
+                    table,
+                    nodes[z, y, x0:x1:x_step],
+                    nodes[z + dz, y + dy, x0 + dx : x1 + dx : x_step],
+                    affinities[channel, z, y, x0:x1:x_step],
+                    ranks - 1 if attractive else 0,
+                    (2 * source + (1 if attractive else 0), 2 * x_step, 2 * channels * voxels),
+                )
+    return table
+
+
+@njit(nogil=True, cache=True)
+def _enter_row(
+    table: PairTable,
+    nodes: NDArray[np.uint32],
+    partners: NDArray[np.uint32],
+    affinities: NDArray[Any],
+    flip: int,
+    key: tuple[int, int, int],
+) -> int:
+    """Enter the edges of a row; return how many pairs are new.
+
+    The key of the first edge at rank 0, and by how much it grows from voxel to voxel and from
+    rank to rank, are `key`.
+    """
+    first, per_voxel, per_rank = key
+    new = 0
+    for number in range(nodes.size):
+        a, b = nodes[number], partners[number]
+        if a == 0 or b == 0 or a == b:
+            continue
+        edge = first + number * per_voxel + (affinities[number] ^ flip) * per_rank
+        pair = pair_key(a, b)
+        slot = slot_of(table.pairs, pair)
+        if table.pairs[slot] == FREE:
+            table.pairs[slot] = pair
+            table.keys[slot] = edge
+            new += 1
+        elif edge < table.keys[slot]:
+            table.keys[slot] = edge
+    return new
+
+
+@njit(nogil=True, cache=True)
+def _enlarged(table: PairTable, pairs: int) -> PairTable:
+    """Return the same table, at most a quarter full with so many pairs."""
+    slots = table.pairs.size
+    while slots < 4 * pairs:
+        slots *= 2
+    larger = PairTable(np.zeros(slots, np.uint64), np.empty(slots, np.int64))
+    for slot in range(table.pairs.size):
+        if table.pairs[slot] != FREE:
+            place = slot_of(larger.pairs, table.pairs[slot])
+            larger.pairs[place] = table.pairs[slot]
+            larger.keys[place] = table.keys[slot]
+    return larger

@@ -1,0 +1,111 @@
+"""How a volume is cut into blocks for the exact blockwise mutex watershed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+
+from emds.errors import UsageError
+from emds.geometry import Block, Roi, Triple, iter_blocks
+from emds.segmentation.affinities import AffinitySpec
+from emds.segmentation.contraction import check_block
+from emds.segmentation.residual import check_keys
+
+
+@dataclass(frozen=True)
+class BlockwiseScheme:
+    """How a volume is cut into blocks, and what each of them has to see.
+
+    Attributes
+    ----------
+    spec : AffinitySpec
+        What the channels mean.
+    strides : (z, y, x)
+        As in `mutex_watershed`.
+    volume : Roi
+        What is segmented. Edges to voxels outside do not exist.
+    block_shape : (z, y, x)
+        Blocks lie on a grid anchored at the origin.
+    halo : (z, y, x)
+        How far a block is contracted beyond its borders. More halo costs time and leaves fewer
+        nodes; the result is the same.
+
+    Raises
+    ------
+    UsageError
+        If the strides or the block shape are not three numbers from 1 up, or the halo is negative.
+    DataError
+        If a block has too many edges, or the volume.
+    """
+
+    spec: AffinitySpec
+    strides: Triple
+    volume: Roi
+    block_shape: Triple
+    halo: Triple = (0, 0, 0)
+
+    def __post_init__(self) -> None:
+        if len(self.block_shape) != 3 or min(self.block_shape) < 1:
+            raise UsageError(
+                f"the block shape must be three numbers from 1 up, not {self.block_shape}."
+            )
+        if len(self.halo) != 3 or min(self.halo) < 0:
+            raise UsageError(f"the halo must be three numbers from 0 up, not {self.halo}.")
+        largest = Roi((0, 0, 0), self.block_shape).grow(self.halo).shape
+        fitting = (min(n, whole) for n, whole in zip(largest, self.volume.shape, strict=True))
+        z, y, x = fitting
+        check_block((z, y, x), self.spec, self.strides)
+        check_keys(self.volume.shape, self.spec)
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """All blocks, in row-major order."""
+        return tuple(iter_blocks(self.volume, self.block_shape, self.halo))
+
+    def node_roi(self, block: Block) -> Roi:
+        """Return the box that a block contracts."""
+        return block.read_roi.intersect(self.volume)
+
+    def contract_roi(self, block: Block) -> Roi:
+        """Return the box whose affinities (and mask) `contract_block` needs."""
+        return self.node_roi(block).grow(_reach(self.spec)).intersect(self.volume)
+
+    def connect_roi(self, block: Block) -> Roi:
+        """Return the box whose affinities and fragments `connect_block` needs."""
+        return block.write_roi.grow(_reach(self.spec)).intersect(self.volume)
+
+    def meeting(self, roi: Roi) -> Iterator[Block]:
+        """Return the blocks that share voxels with a box inside the volume.
+
+        Examples
+        --------
+        >>> spec = AffinitySpec(((0, 0, 1),), (True,))
+        >>> scheme = BlockwiseScheme(spec, (1, 1, 1), Roi.whole((4, 4, 9)), (4, 4, 4))
+        >>> [block.index for block in scheme.meeting(Roi((0, 0, 4), (4, 4, 5)))]
+        [1, 2]
+        """
+        places = [
+            range(b // n - v // n, (e - 1) // n + 1 - v // n)
+            for b, e, n, v in zip(
+                roi.offset, roi.end, self.block_shape, self.volume.offset, strict=True
+            )
+        ]
+        _, height, width = self.grid
+        for z, y, x in product(*places):
+            yield self.blocks[(z * height + y) * width + x]
+
+    @cached_property
+    def grid(self) -> Triple:
+        """Number of blocks along each axis."""
+        z, y, x = (
+            (e - 1) // n - b // n + 1
+            for b, e, n in zip(self.volume.offset, self.volume.end, self.block_shape, strict=True)
+        )
+        return z, y, x
+
+
+def _reach(spec: AffinitySpec) -> Triple:
+    z, y, x = (max(abs(offset[axis]) for offset in spec.offsets) for axis in range(3))
+    return z, y, x

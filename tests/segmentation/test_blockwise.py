@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+from skimage.measure import label as connected_components
+
+from emds.errors import DataError, UsageError
+from emds.geometry import Roi
+from emds.segmentation.affinities import PAPER_SPEC, AffinitySpec, affinities_from_labels
+from emds.segmentation.blockwise import (
+    blockwise_mutex_watershed,
+    connect_block,
+    contract_block,
+    values_on,
+)
+from emds.segmentation.forest import number_fragments
+from emds.segmentation.mutex_watershed import mutex_watershed
+from emds.segmentation.relabel import relabel_by_first_voxel
+from emds.segmentation.scheme import BlockwiseScheme
+from emds.segmentation.small_segments import absorb_small_segments
+
+NEAREST = [(-1, 0, 0), (0, -1, 0), (0, 0, -1)]
+OFFSETS = [(0, 1, 0), (1, 0, 0), (0, 0, 2), (0, -3, 0), (0, 2, -2), (-2, 0, 0), (-2, -4, 0),
+           (1, -1, -1), (0, 0, -7), (3, 0, 4)]  # fmt: skip
+FUZZ = 1200
+PART = 60
+
+
+@pytest.fixture(autouse=True)
+def quietly():
+    logging.getLogger("emds").setLevel(logging.ERROR)
+    yield
+    logging.getLogger("emds").setLevel(logging.NOTSET)
+
+
+def draw_spec(rng):
+    flat = rng.random() < 0.2
+    nearest = [o for o in NEAREST if not (flat and o[0])]
+    others = [o for o in OFFSETS if not (flat and o[0])]
+    long = [others[i] for i in rng.permutation(len(others))[: rng.integers(1, 5)]]
+    flags = [True] * len(nearest) + (rng.random(len(long)) < 0.15).tolist()
+    order = rng.permutation(len(flags)) if rng.random() < 0.5 else range(len(flags))
+    offsets = nearest + long
+    return AffinitySpec(tuple(offsets[i] for i in order), tuple(flags[i] for i in order))
+
+
+def draw_affinities(rng, spec, shape):
+    """Noise with few levels, or cells with errors: with noise alone nearly everything is open."""
+    size = (spec.channels, *shape)
+    dtype = rng.choice([np.uint8, np.uint16], p=[0.9, 0.1])
+    levels = rng.integers(2, 5) if rng.random() < 0.8 else 1000
+    palette = rng.integers(0, np.iinfo(dtype).max + 1, levels).astype(dtype)
+    noise = rng.choice(palette, size)
+    if rng.random() < 0.3:
+        return noise
+    if rng.random() < 0.4:
+        return np.maximum(noise, rng.choice(palette, size))
+    cells = np.zeros(shape, dtype=np.uint64)
+    step = rng.integers(2, 6, 3)
+    for axis, index in enumerate(np.indices(shape)):
+        cells = cells * 50 + ((index + rng.integers(0, 3)) // step[axis]).astype(np.uint64)
+    same, _ = affinities_from_labels(cells, spec.offsets, background="ordinary")
+    clean = np.where(same, palette.max(), palette.min())
+    return np.where(rng.random(size) < rng.choice([0.05, 0.2, 0.4]), noise, clean).astype(dtype)
+
+
+def draw_case(seed):
+    rng = np.random.default_rng(seed)
+    spec = draw_spec(rng)
+    shape = tuple(int(rng.integers(1, high)) for high in (6, 11, 13))
+    # Six blocks or so, from slivers to nearly the whole.
+    cuts = rng.choice([1, 1, 2, 3], 3)
+    block_shape = tuple(
+        max(1, -(-n // int(c)) - int(rng.integers(0, 2))) for n, c in zip(shape, cuts)
+    )
+    origin = tuple(rng.integers(0, 5, 3).tolist()) if rng.random() < 0.3 else (0, 0, 0)
+    halo = tuple(rng.integers(0, 3, 3).tolist()) if rng.random() < 0.4 else (0, 0, 0)
+    strides = tuple(rng.integers(1, 4, 3).tolist()) if rng.random() < 0.5 else (1, 1, 1)
+    mask = rng.random(shape) < 0.85 if rng.random() < 0.3 else None
+    scheme = BlockwiseScheme(spec, strides, Roi(origin, shape), block_shape, halo)
+    order = rng.permutation(len(scheme.blocks)).tolist()
+    supers = [(), (), ((2, 1, 2),), ((1, 2, 2), (2, 2, 2))][rng.integers(4)]
+    affinities = draw_affinities(rng, spec, shape)
+    whole = {"strides": strides, "mask": mask, "origin": origin}
+    blockwise = {"block_shape": block_shape, "halo": halo, "order": order, "super_blocks": supers}
+    return affinities, spec, whole, blockwise, int(rng.choice([0, 0, 3, 8]))
+
+
+@pytest.mark.parametrize("part", range(FUZZ // PART))
+def test_blockwise_is_the_global_result(part):
+    for seed in range(part * PART, part * PART + PART):
+        affinities, spec, whole, blockwise, min_size = draw_case(seed)
+        expected = mutex_watershed(affinities, spec, **whole)
+        if min_size:
+            expected = absorb_small_segments(expected, affinities, spec, min_size)
+        found = blockwise_mutex_watershed(affinities, spec, **whole, **blockwise, min_size=min_size)
+        np.testing.assert_array_equal(found, expected, err_msg=f"seed {seed}: {spec} {blockwise}")
+
+
+@pytest.mark.parametrize("spec", [PAPER_SPEC, AffinitySpec(
+    (*NEAREST, (0, -5, 0), (0, 0, -5), (0, -9, -9), (-2, -4, 0)), (True,) * 3 + (False,) * 4
+)])  # fmt: skip
+@pytest.mark.parametrize("halo", [(0, 0, 0), (1, 7, 7)])
+@pytest.mark.parametrize("noise", [0.05, 1])
+def test_blockwise_is_the_global_result_on_more_voxels(spec, halo, noise):
+    # Stores and tables outgrow their first size here, and paths through many blocks are long.
+    rng = np.random.default_rng(5)
+    z, y, x = np.indices((6, 70, 60))
+    cells = (1 + z // 3 + 10 * (y // 14) + 100 * (x // 17)).astype(np.uint64)
+    same, _ = affinities_from_labels(cells, spec.offsets)
+    affinities = np.where(rng.random(same.shape) < noise, rng.random(same.shape), same) * 255
+    affinities = affinities.astype(np.uint8)
+    found = blockwise_mutex_watershed(
+        affinities, spec, block_shape=(3, 20, 25), halo=halo, super_blocks=[(2, 2, 2)]
+    )
+    np.testing.assert_array_equal(found, mutex_watershed(affinities, spec))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_connected_labels_come_back_from_their_affinities(seed):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2 + seed, (4, 9, 8), dtype=np.uint64)
+    segments = connected_components(labels, connectivity=1, background=-1).astype(np.uint64)
+    segments = relabel_by_first_voxel(segments)
+    mutexes = [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0, -3, 0), (-2, -4, 0)]
+    spec = AffinitySpec((*NEAREST, *mutexes), (True,) * 3 + (False,) * 5)
+    same, _ = affinities_from_labels(segments, spec.offsets)
+    affinities = same.astype(np.uint8) * np.uint8(255)
+    found = blockwise_mutex_watershed(affinities, spec, block_shape=(2, 4, 5))
+    np.testing.assert_array_equal(found, segments)
+
+
+def test_what_a_block_surely_holds_is_no_node():
+    # Two sections, each with a cell in the middle of a block, in a background that is everywhere.
+    cells = np.zeros((1, 12, 24), dtype=np.uint64)
+    cells[0, 4:8, 4:8], cells[0, 4:8, 16:20] = 1, 2
+    spec = AffinitySpec(((0, -1, 0), (0, 0, -1), (0, 1, 0), (0, 0, 1)), (True,) * 2 + (False,) * 2)
+    same, _ = affinities_from_labels(cells, spec.offsets, background="ordinary")
+    affinities = same.astype(np.uint8) * np.uint8(255)
+    scheme = BlockwiseScheme(spec, (1, 1, 1), Roi.whole(cells.shape), (1, 12, 12))
+    contractions = [
+        contract_block(affinities[(..., *scheme.contract_roi(block).slices())], scheme, block)
+        for block in scheme.blocks
+    ]
+    for contraction in contractions:
+        cell = contraction.fragments[0, 5, 5] - 1
+        assert not contraction.is_open[cell]
+        assert contraction.sizes[cell] == 16
+        assert contraction.is_open.sum() == contraction.is_open[0] == 1
+    assert [c.first_voxels[c.fragments[0, 5, 5] - 1] for c in contractions] == [100, 112]
+    forest = number_fragments([contraction.is_open for contraction in contractions])
+    assert forest.nodes.tolist() == [0, 1, 0, 2, 0]
+    fragments = np.concatenate([contraction.fragments for contraction in contractions], axis=2)
+    block = scheme.blocks[1]
+    read = (..., *scheme.connect_roi(block).slices())
+    graph = connect_block(affinities[read], fragments[read], scheme, block, forest)
+    # The strongest edge between the nodes: at the first voxel right of the border, attractive.
+    channel, voxel = 1, 12
+    assert [column.tolist() for column in graph] == [
+        [1], [2], [2 * (channel * cells.size + voxel) + 1]
+    ]  # fmt: skip
+
+
+def test_whole_sections_have_nothing_to_connect():
+    rng = np.random.default_rng(0)
+    affinities = rng.integers(0, 256, (10, 4, 20, 20), dtype=np.uint8)
+    scheme = BlockwiseScheme(PAPER_SPEC, (1, 1, 1), Roi.whole((4, 20, 20)), (2, 20, 20))
+    block = scheme.blocks[1]
+    assert scheme.contract_roi(block) == block.write_roi
+    assert not contract_block(affinities[:, 2:], scheme, block).is_open.any()
+
+
+def test_values_are_looked_up_across_blocks():
+    spec = AffinitySpec(((0, 0, 1),), (True,))
+    scheme = BlockwiseScheme(spec, (1, 1, 1), Roi((0, 0, 1), (1, 1, 6)), (1, 1, 3))
+    assert [block.write_roi.shape[2] for block in scheme.blocks] == [2, 3, 1]
+    fragments = np.array([[[1, 0, 2, 1]]], dtype=np.uint32)  # voxels 2 to 5
+    table = np.array([70, 71, 72, 73, 74])
+    found = values_on(table, fragments, scheme, Roi((0, 0, 2), (1, 1, 4)), np.array([0, 1, 3, 4]))
+    assert found.tolist() == [[[71, 70, 73, 72]]]
+
+
+SPEC = AffinitySpec(((0, 0, 1),), (True,))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"block_shape": (0, 4, 4)}, UsageError, "block shape"),
+        ({"block_shape": (1, 4, 4), "halo": (0, -1, 0)}, UsageError, "halo"),
+        ({"block_shape": (1, 4, 4), "strides": (0, 1, 1)}, UsageError, "strides"),
+        ({"block_shape": (1, 4, 4), "min_size": -1}, UsageError, "0 or more"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        blockwise_mutex_watershed(np.full((1, 1, 4, 4), 255, np.uint8), SPEC, **options)
+
+
+def test_too_large_a_volume_or_block_is_refused_before_any_work():
+    with pytest.raises(DataError, match=r"2\*\*46"):
+        BlockwiseScheme(SPEC, (1, 1, 1), Roi.whole((2**16, 2**16, 2**16)), (8, 8, 8))
+    volume = Roi.whole((2**13, 2**13, 2**13))
+    cross = AffinitySpec(((1, 0, 0),), (True,))
+    with pytest.raises(DataError, match=r"2\*\*32"):
+        BlockwiseScheme(cross, (1, 1, 1), volume, (2**11, 2**11, 2**10))
+
+
+def test_a_block_wants_its_own_affinities():
+    scheme = BlockwiseScheme(SPEC, (1, 1, 1), Roi.whole((1, 4, 8)), (1, 4, 4))
+    with pytest.raises(DataError, match=r"\(1, 1, 4, 5\)"):
+        contract_block(np.zeros((1, 1, 4, 4), np.uint8), scheme, scheme.blocks[0])
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 4), (1, 1, 1)])
+def test_next_to_nothing_is_no_problem(shape):
+    affinities = np.zeros((1, *shape), dtype=np.uint8)
+    found = blockwise_mutex_watershed(affinities, SPEC, block_shape=(2, 2, 2), halo=(1, 1, 1))
+    assert found.ravel().tolist() == [1] * found.size
