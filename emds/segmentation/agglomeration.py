@@ -245,10 +245,11 @@ def _is_certain(
     """
     if not is_open[a] and not is_open[b]:
         return True
-    closed = b if is_open[a] else a
-    node = np.int64(constraints.heads[closed])
+    known, unknown = (b, a) if is_open[a] else (a, b)
+    node = np.int64(constraints.heads[known])
     while node != END_OF_LIST:
-        if is_open[find(parents, constraints.partners[node])]:
+        partner = find(parents, constraints.partners[node])
+        if is_open[partner] and not forbidden(constraints, partner, unknown):
             return False
         node = np.int64(constraints.following[node])
     return True

@@ -75,7 +75,7 @@ from emds.segmentation.mutex_watershed import check_arguments
 from emds.segmentation.residual import (
     ResidualGraph,
     contract_graph,
-    merge_graphs,
+    join_graphs,
     renumber_graph,
     residual_graph,
     solve,
@@ -184,8 +184,10 @@ def halo_pairs(
     box = scheme.node_roi(block)
     theirs = values_on(np.arange(starts[-1] + 1), fragments, scheme, box, starts)
     ours = clusters + starts[block.index]
-    differ = (clusters > 0) & (ours != theirs)
-    pairs: NDArray[np.int64] = np.unique(np.stack([ours[differ], theirs[differ]], axis=1), axis=0)
+    found = np.stack([ours, theirs], axis=-1)[(clusters > 0) & (ours != theirs)]
+    new = np.ones(len(found), dtype=np.bool_)
+    new[1:] = (found[1:] != found[:-1]).any(axis=1)  # along a row, most pairs repeat
+    pairs: NDArray[np.int64] = np.unique(found[new], axis=0)
     return pairs
 
 
@@ -402,11 +404,11 @@ def blockwise_mutex_watershed(
         is_open = np.zeros(groups.size, dtype=np.bool_)
         for group, some in shares.items():
             members = np.flatnonzero(groups == group).astype(np.uint32)
-            clusters[members], is_open[members] = contract_graph(merge_graphs(some), members)
+            clusters[members], is_open[members] = contract_graph(join_graphs(some), members)
         forest, new = merge_nodes(forest, clusters, is_open)
         graphs = [renumber_graph(graph, new) for graph in graphs]
 
-    forest, _ = merge_nodes(forest, solve(merge_graphs(graphs), forest.node_count))
+    forest, _ = merge_nodes(forest, solve(join_graphs(graphs), forest.node_count))
     none = np.zeros(0, dtype=np.int64)
     first_voxels = np.concatenate([none, *(part.first_voxels for part in parts)])
     lookup, sizes = final_ids(

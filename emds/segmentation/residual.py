@@ -105,7 +105,7 @@ def residual_graph(
         The box, and the whole.
     """
     if not nodes.any():
-        return merge_graphs([])
+        return join_graphs([])
     inner, whole = box.relative_to(origin), volume.relative_to(origin)
     table = _strongest(
         np.ascontiguousarray(affinities),
@@ -124,22 +124,29 @@ def residual_graph(
     )
 
 
-def merge_graphs(graphs: Sequence[ResidualGraph]) -> ResidualGraph:
-    """Return one graph with the strongest edge of each pair.
+def join_graphs(graphs: Sequence[ResidualGraph]) -> ResidualGraph:
+    """Return the edges of several graphs as one graph; a pair may be there more than once."""
+    none = np.zeros(0, dtype=np.uint32)
+    return ResidualGraph(
+        np.concatenate([none, *(graph.lower for graph in graphs)]),
+        np.concatenate([none, *(graph.upper for graph in graphs)]),
+        np.concatenate([np.zeros(0, dtype=np.int64), *(graph.keys for graph in graphs)]),
+    )
+
+
+def strongest_edges(graph: ResidualGraph) -> ResidualGraph:
+    """Return the graph with the strongest edge of each pair alone.
 
     Examples
     --------
-    >>> def edge(key):
-    ...     one, two = np.array([[1], [2]], dtype=np.uint32)
-    ...     return ResidualGraph(one, two, np.array([key], dtype=np.int64))
-    >>> merge_graphs([edge(9), edge(4), edge(7)]).keys.tolist()
-    [4]
+    >>> graph = ResidualGraph(
+    ...     lower=np.array([1, 1, 1], dtype=np.uint32),
+    ...     upper=np.array([2, 2, 3], dtype=np.uint32),
+    ...     keys=np.array([9, 4, 7], dtype=np.int64),
+    ... )
+    >>> [column.tolist() for column in strongest_edges(graph)]
+    [[1, 1], [2, 3], [4, 7]]
     """
-    graph = ResidualGraph(
-        np.concatenate([g.lower for g in graphs] or [np.zeros(0, np.uint32)]),
-        np.concatenate([g.upper for g in graphs] or [np.zeros(0, np.uint32)]),
-        np.concatenate([g.keys for g in graphs] or [np.zeros(0, np.int64)]),
-    )
     pairs = (graph.lower.astype(np.uint64) << np.uint64(32)) | graph.upper
     order = np.lexsort((graph.keys, pairs))
     pairs = pairs[order]
@@ -175,7 +182,7 @@ def contract_graph(
     Parameters
     ----------
     graph : ResidualGraph
-        All edges with an end in the group.
+        All edges with an end in the group. One that is there twice does no harm.
     members : (n,) uint32
         The nodes of the group, ascending.
 
@@ -186,8 +193,10 @@ def contract_graph(
     is_open : (n,) bool
         Whether that cluster is open; if not, it is a segment of the whole volume as it stands.
     """
-    order = np.argsort(graph.keys, kind="stable")
-    lower, upper = _place_in(members, graph.lower[order]), _place_in(members, graph.upper[order])
+    order = np.argsort(graph.keys)
+    place = np.full(_largest(members, graph.lower, graph.upper) + 1, OUT_OF_SIGHT, dtype=np.uint32)
+    place[members] = np.arange(members.size)
+    lower, upper = place[graph.lower[order]], place[graph.upper[order]]
     attractive = (graph.keys[order] & 1).astype(np.bool_)
     ends, others = np.minimum(lower, upper), np.maximum(lower, upper)
     parents, open_roots = agglomerate_graph(ends, others, attractive, members.size)
@@ -240,20 +249,15 @@ def renumber_graph(graph: ResidualGraph, new: NDArray[np.uint32]) -> ResidualGra
     a, b = new[graph.lower], new[graph.upper]
     left = (a != b) & (a != 0) & (b != 0)
     a, b = a[left], b[left]
-    return merge_graphs([ResidualGraph(np.minimum(a, b), np.maximum(a, b), graph.keys[left])])
+    return strongest_edges(ResidualGraph(np.minimum(a, b), np.maximum(a, b), graph.keys[left]))
 
 
 def _select(graph: ResidualGraph, edges: NDArray[np.integer[Any]]) -> ResidualGraph:
     return ResidualGraph(graph.lower[edges], graph.upper[edges], graph.keys[edges])
 
 
-def _place_in(members: NDArray[np.uint32], nodes: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Return where in the group each node stands, or `OUT_OF_SIGHT`."""
-    places = np.searchsorted(members, nodes).astype(np.uint32)
-    inside = places < members.size
-    inside[inside] = members[places[inside]] == nodes[inside]
-    places[~inside] = OUT_OF_SIGHT
-    return places
+def _largest(*nodes: NDArray[np.uint32]) -> int:
+    return max(int(some.max(initial=0)) for some in nodes)
 
 
 @njit(nogil=True, cache=True)
