@@ -16,6 +16,7 @@ from emds.io.volume import Nanometres
 from emds.io.writable import ArraySpec, WritableVolume, clipped_chunks
 
 if TYPE_CHECKING:
+    from emds.io.output import Claim
     from emds.io.zarr_output import Container
 
 ZARR_SUFFIXES = (".zarr",)
@@ -105,7 +106,11 @@ def create_volume(
 
 
 def create_container(
-    location: str | Path, *, overwrite: bool = False, ome_version: OmeVersion = "0.5"
+    location: str | Path,
+    *,
+    overwrite: bool = False,
+    ome_version: OmeVersion = "0.5",
+    claim: Claim = "new",
 ) -> Container:
     """Make an OME-Zarr container for several images, to be filled in a ``with`` block.
 
@@ -119,13 +124,17 @@ def create_container(
         An existing output may be replaced.
     ome_version : {"0.5", "0.4"}
         Of OME-Zarr.
+    claim : {"new", "resume", "share", "help"}
+        Whether to make the container, to take over what a process that is no more has left, to
+        write it together with others, or to help the one that holds it.
 
     Raises
     ------
     OutputExistsError
-        If the output or its partial form exists and `overwrite` is false.
+        If the output or its partial form exists and `overwrite` is false, or another process is
+        writing it.
     UsageError
-        If the suffix is not ``.zarr`` or the folder does not exist.
+        If the suffix is not ``.zarr`` or the folder does not exist; if there is nothing to resume.
     """
     from emds.io.zarr_output import Container
 
@@ -134,4 +143,4 @@ def create_container(
         raise UsageError(
             f"cannot write {str(location)!r}: it holds several images, so it must end in .zarr."
         )
-    return Container(target, overwrite=overwrite, ome_version=ome_version)
+    return Container(target, overwrite=overwrite, ome_version=ome_version, claim=claim)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,7 +16,7 @@ from zarr.codecs import ZstdCodec
 
 from emds.geometry import Roi, Triple
 from emds.io.ome import OmeVersion, build_label_list, build_multiscale
-from emds.io.output import PendingOutput
+from emds.io.output import Claim, PendingOutput, remove, sync
 from emds.io.source import Role
 from emds.io.volume import Nanometres
 from emds.io.writable import ArraySpec, WritableVolume, as_json, clipped_chunks
@@ -53,10 +53,16 @@ class ZarrImage(WritableVolume):
     ) -> None:
         super().__init__(location, spec)
         self._owner = owner
-        self._array = _create_array(group, spec)
         self._folder = folder / "0"
         self._store_attributes = store_attributes
-        self.set_attributes(spec.attributes)
+        if "0" in group:  # made by another process, or by a run that is being resumed
+            found = group["0"]
+            assert isinstance(found, zarr.Array)
+            assert found.chunks == spec.array_chunks
+            self._array: zarr.Array[Any] = found
+        else:
+            self._array = _create_array(group, spec)
+            self.set_attributes(spec.attributes)
 
     @override
     def read(self, roi: Roi | None = None) -> NDArray[Any]:
@@ -88,19 +94,33 @@ class ZarrImage(WritableVolume):
         if self._owner is not None:
             self._owner.close()
 
+    def sync(self, roi: Roi) -> None:
+        """Make sure that the chunks of a box outlive a crash of the machine."""
+        for path in self._files(roi):
+            sync(path)
+
+    def is_written(self, roi: Roi) -> bool:
+        """Say whether every chunk of a box is there."""
+        return all(path.exists() for path in self._files(roi))
+
     def check_whole(self) -> None:
         """Fail if a chunk was never written: it would read back as zeros elsewhere."""
-        index = tuple(slice(0, size) for size in self._array.shape)
-        for path in chunk_files(self._array, self._folder, index):
+        for path in self._files(self.roi):
             if not path.exists():
                 raise RuntimeError(f"{self.location} was not written everywhere: no {path}")
+
+    def _files(self, roi: Roi) -> Iterator[Path]:
+        index = (slice(0, n) for n in self._array.shape[: self._array.ndim - 3])
+        return chunk_files(self._array, self._folder, (*index, *roi.slices()))
 
 
 class Container:
     """An OME-Zarr group under construction: a root image, label images, and other images.
 
     Use it in a ``with`` block: it appears at its target when the block ends well, and is removed
-    when it ends with an exception. The images made from it need no block of their own.
+    when it ends with an exception, unless `leave` was called. The images made from it need no
+    block of their own. Where several processes write one container, or a later one goes on with
+    it, each asks for the same images, and finds those that are there.
 
     Parameters
     ----------
@@ -110,14 +130,26 @@ class Container:
         An existing output may be replaced (at the end).
     ome_version : {"0.5", "0.4"}
         0.5 is zarr 3, 0.4 is zarr 2.
+    claim : {"new", "resume", "share", "help"}
+        See `PendingOutput`. What was left before everything was set up is thrown away.
     """
 
-    def __init__(self, target: Path, *, overwrite: bool, ome_version: OmeVersion) -> None:
+    def __init__(
+        self,
+        target: Path,
+        *,
+        overwrite: bool,
+        ome_version: OmeVersion,
+        claim: Claim = "new",
+    ) -> None:
         self.location = str(target)
         self._version: OmeVersion = ome_version
-        self._output = PendingOutput(target, overwrite=overwrite, folder=True)
+        self._output = PendingOutput(target, overwrite=overwrite, folder=True, claim=claim)
         self._folder = self._output.partial
         try:
+            if not self._output.is_set_up:
+                for path in self._folder.iterdir():
+                    remove(path)
             # Mode "a" keeps the folder that was just claimed; "w" would remove and remake it.
             self._root = zarr.open_group(
                 str(self._folder), mode="a", zarr_format=3 if ome_version == "0.5" else 2
@@ -202,14 +234,34 @@ class Container:
             attributes=attributes or {},
         )
         image = self._add(f"labels/{name}", spec)
-        names = [path.split("/")[1] for path in self._images if path.startswith("labels/")]
-        self._root.require_group("labels").attrs.update(build_label_list(names, self._version))
+        if not self.is_set_up:
+            names = [path.split("/")[1] for path in self._images if path.startswith("labels/")]
+            self._root.require_group("labels").attrs.update(build_label_list(names, self._version))
         return image
 
     def remove_image(self, name: str) -> None:
-        """Drop an image that was only needed on the way."""
-        del self._images[name]
-        del self._root[name]
+        """Drop an image that was only needed on the way, if it is there."""
+        self._images.pop(name, None)
+        if name in self._root:
+            del self._root[name]
+
+    @property
+    def work_folder(self) -> Path:
+        """Where a run keeps what is no part of the output; gone after `commit`."""
+        return self._output.work_folder
+
+    @property
+    def is_set_up(self) -> bool:
+        """Whether all images have been made, as the record in `work_folder` says."""
+        return self._output.is_set_up
+
+    def set_up(self) -> None:
+        """Let others in who share the container; call it once the record is written."""
+        self._output.set_up()
+
+    def leave(self) -> None:
+        """Keep what was written, for another process to go on with."""
+        self._output.leave()
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Replace the container's own JSON metadata."""
@@ -222,16 +274,17 @@ class Container:
         group = self._root.require_group(path) if path else self._root
         name = path.rsplit("/", 1)[-1] or self._output.target.stem
         labels_of = "../../" if path.startswith("labels/") and "" in self._images else ""
-        group.attrs.update(
-            build_multiscale(
-                name,
-                spec.axes,
-                spec.voxel_size,
-                spec.offset,
-                self._version,
-                labels_of=labels_of if spec.role == "labels" else None,
+        if not self.is_set_up:
+            group.attrs.update(
+                build_multiscale(
+                    name,
+                    spec.axes,
+                    spec.voxel_size,
+                    spec.offset,
+                    self._version,
+                    labels_of=labels_of if spec.role == "labels" else None,
+                )
             )
-        )
 
         def store(attributes: Mapping[str, Any]) -> None:
             group.attrs["emds"] = dict(attributes)
