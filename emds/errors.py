@@ -13,7 +13,8 @@
     └── InterruptedRunError 75   stopped by a signal; resumable
 
 Every message says what was expected, what came, where, and what to do next.
-Anything that is not an `EmdsError` is a bug and keeps its traceback.
+Anything that is not an `EmdsError` is a bug and keeps its traceback. `BlockError` only carries
+another error to where it is known what to do about it.
 """
 
 
@@ -63,3 +64,17 @@ class InterruptedRunError(EmdsError):
     """A signal stopped the run after its state was saved."""
 
     exit_code = 75
+
+
+class BlockError(Exception):
+    """Between the parts of emds: a block of work failed, and its cause says why.
+
+    Attributes
+    ----------
+    block : int
+        Number of the block.
+    """
+
+    def __init__(self, block: int) -> None:
+        super().__init__(f"block {block}")
+        self.block = block

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,12 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from emds.compare import differences
 from emds.config import OptimizerConfig, TrainConfig
 from emds.errors import ConfigError, DataError, InterruptedRunError
 from emds.geometry import Triple
 from emds.networks.checkpoint import load_tensors, save_atomically
 from emds.networks.joint import JointNetwork
 from emds.networks.losses import affinity_loss, affinity_targets, image_loss
+from emds.signals import stop_signal
 from emds.training.patches import Batch, PatchSampler, iter_batches
 from emds.training.recipes import LossWeights, Recipe
 
@@ -79,7 +79,7 @@ class TrainingState:
     def load(self, path: Path, config: Mapping[str, Any]) -> None:
         """Continue from `path`; raises `ConfigError` naming the fields that differ."""
         content = load_tensors(path)
-        differing = _differences(content["config"], config)
+        differing = differences(content["config"], config)
         if differing:
             raise ConfigError(
                 f"cannot resume {path.parent}: the run was started with another configuration. "
@@ -156,7 +156,7 @@ def train(
     stored = config.model_dump(mode="json")
     started = time.monotonic() - state.seconds
     started_cpu = time.process_time() - state.cpu_seconds
-    with _stop_signal() as stop, _log(folder.log, state.step) as log:
+    with stop_signal() as stop, _log(folder.log, state.step) as log:
         for batch in iter_batches(sampler, state.step, config.steps):
             losses = _step(state, batch, recipe, config, weights, offsets, device)
             state.step += 1
@@ -303,17 +303,6 @@ def _headline(losses: Metrics, metrics: Metrics) -> str:
     return "  ".join(parts)
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    found = []
-    for key in sorted(old.keys() | new.keys()):
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            found += _differences(a, b, f"{prefix}{key}.")
-        elif a != b:
-            found.append(f"{prefix}{key} was {a!r}, now {b!r}")
-    return found
-
-
 @contextmanager
 def _log(path: Path, step: int) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """Append to the curve, after dropping what a killed run wrote past its saved state."""
@@ -336,19 +325,3 @@ def _log(path: Path, step: int) -> Iterator[Callable[[Mapping[str, Any]], None]]
             file.flush()
 
         yield write
-
-
-@contextmanager
-def _stop_signal() -> Iterator[threading.Event]:
-    """Turn SIGTERM and SIGUSR1 into an event the loop looks at between steps."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # only the main thread may install handlers
-        return
-    signals = (signal.SIGTERM, signal.SIGUSR1)
-    before = [signal.signal(number, lambda *_: stop.set()) for number in signals]
-    try:
-        yield stop
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)

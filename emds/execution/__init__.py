@@ -1,0 +1,24 @@
+"""Numbered blocks of work, done once each: alone, as a shard, or among workers; resumably."""
+
+from emds.execution.done_log import DoneLog
+from emds.execution.presence import at_work, wait_for_workers
+from emds.execution.record import RunRecord
+from emds.execution.serial import BlockWork, Failures, each, run_blocks
+from emds.execution.share import Execution, Shard, parse_shard
+from emds.execution.workers import share_blocks, take_blocks
+
+__all__ = [
+    "BlockWork",
+    "DoneLog",
+    "Execution",
+    "Failures",
+    "RunRecord",
+    "Shard",
+    "at_work",
+    "each",
+    "parse_shard",
+    "run_blocks",
+    "share_blocks",
+    "take_blocks",
+    "wait_for_workers",
+]
