@@ -154,6 +154,28 @@ def contract_block(
     return Contraction(fragments, clusters, is_open, first_voxels, sizes)
 
 
+def whole_block(
+    labels: NDArray[np.integer[Any]], scheme: BlockwiseScheme, block: Block
+) -> Contraction:
+    """Return the fragments of a block that no edge leaves, from its segments.
+
+    Parameters
+    ----------
+    labels : (Z, Y, X) uint
+        Ids 1..n of the voxels that the block writes; 0 where masked.
+    scheme : BlockwiseScheme
+        The scheme.
+    block : Block
+        One of its blocks.
+    """
+    fragments = labels.astype(np.uint32)
+    offset = block.write_roi.relative_to(scheme.volume.offset).offset
+    count = int(fragments.max(initial=0))
+    first_voxels, sizes = _measure(fragments, count, offset, scheme.volume.shape)
+    closed = np.zeros(count, dtype=np.bool_)
+    return Contraction(fragments, fragments, closed, first_voxels, sizes)
+
+
 def halo_pairs(
     clusters: NDArray[np.uint32],
     fragments: NDArray[np.uint32],

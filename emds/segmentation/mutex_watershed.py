@@ -13,7 +13,7 @@ from emds.geometry import Roi, Triple
 from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.contraction import check_block, contract_into
 
-__all__ = ["check_arguments", "check_block", "mutex_watershed"]
+__all__ = ["check_arguments", "check_block", "mutex_watershed", "warn_if_inverted"]
 
 logger = logging.getLogger("emds")
 
@@ -85,7 +85,7 @@ def mutex_watershed(
     [[[1, 1, 2]]]
     """
     check_arguments(affinities, spec, strides, mask)
-    _warn_if_inverted(affinities, spec, mask)
+    warn_if_inverted(affinities, spec, mask)
     if backend == "elf":
         from emds.segmentation.elf_backend import elf_mutex_watershed
 
@@ -131,9 +131,10 @@ def check_arguments(
     check_block(shape, spec, strides)
 
 
-def _warn_if_inverted(
+def warn_if_inverted(
     affinities: NDArray[Any], spec: AffinitySpec, mask: NDArray[np.bool_] | None
 ) -> None:
+    """Log a warning if affinities look as if they meant the opposite."""
     nearest = [
         channel
         for channel, offset in enumerate(spec.offsets)

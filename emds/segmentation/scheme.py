@@ -27,7 +27,7 @@ class BlockwiseScheme:
     volume : Roi
         What is segmented. Edges to voxels outside do not exist.
     block_shape : (z, y, x)
-        Blocks lie on a grid anchored at the origin.
+        Blocks lie on a grid anchored at the first voxel of the volume.
     halo : (z, y, x)
         How far a block is contracted beyond its borders. More halo costs time and leaves fewer
         nodes; the result is the same.
@@ -62,7 +62,21 @@ class BlockwiseScheme:
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """All blocks, in row-major order."""
-        return tuple(iter_blocks(self.volume, self.block_shape, self.halo))
+        origin = self.volume.offset
+        return tuple(
+            Block(block.index, block.read_roi.shift(origin), block.write_roi.shift(origin))
+            for block in iter_blocks(Roi.whole(self.volume.shape), self.block_shape, self.halo)
+        )
+
+    @property
+    def independent(self) -> bool:
+        """Whether no edge leaves a block, so that each can be segmented for itself."""
+        return all(
+            reach == 0 or block >= whole
+            for reach, block, whole in zip(
+                _reach(self.spec), self.block_shape, self.volume.shape, strict=True
+            )
+        )
 
     def node_roi(self, block: Block) -> Roi:
         """Return the box that a block contracts."""
@@ -86,11 +100,10 @@ class BlockwiseScheme:
         >>> [block.index for block in scheme.meeting(Roi((0, 0, 4), (4, 4, 5)))]
         [1, 2]
         """
+        inside = roi.relative_to(self.volume.offset)
         places = [
-            range(b // n - v // n, (e - 1) // n + 1 - v // n)
-            for b, e, n, v in zip(
-                roi.offset, roi.end, self.block_shape, self.volume.offset, strict=True
-            )
+            range(b // n, (e - 1) // n + 1)
+            for b, e, n in zip(inside.offset, inside.end, self.block_shape, strict=True)
         ]
         _, height, width = self.grid
         for z, y, x in product(*places):
@@ -99,10 +112,7 @@ class BlockwiseScheme:
     @cached_property
     def grid(self) -> Triple:
         """Number of blocks along each axis."""
-        z, y, x = (
-            (e - 1) // n - b // n + 1
-            for b, e, n in zip(self.volume.offset, self.volume.end, self.block_shape, strict=True)
-        )
+        z, y, x = (-(-n // b) for n, b in zip(self.volume.shape, self.block_shape, strict=True))
         return z, y, x
 
 
