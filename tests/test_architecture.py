@@ -2,8 +2,8 @@
 
 ::
 
-    cli → stages → {io, noise, tiling, networks, training, segmentation, metrics, demo}
-        → {config, geometry, errors}
+    cli → stages → {io, noise, tiling, networks, training, segmentation, metrics, execution, demo}
+        → {config, compare, geometry, memory, signals, errors}
 """
 
 import ast
@@ -13,16 +13,17 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "emds"
 
-BASE = {"config", "errors", "geometry"}
+BASE = {"compare", "config", "errors", "geometry", "memory", "signals"}
 
 # What else a part of emds may import; every part may import itself, errors, geometry, config,
 # the type of a volume (emds.io.volume) and the version (emds).
 MAY_IMPORT = {
     "__init__": {"io", "networks", "noise", "segmentation", "stages"},
     "__main__": {"cli"},
-    "cli": {"io", "noise", "pretrained", "stages"},
+    "cli": {"execution", "io", "noise", "pretrained", "stages"},
     "stages": {
         "demo",
+        "execution",
         "io",
         "metrics",
         "networks",
@@ -35,15 +36,19 @@ MAY_IMPORT = {
     "training": {"networks", "noise", "segmentation"},
     "tiling": {"networks"},
     "demo": set(),
+    "execution": set(),
     "io": set(),
     "metrics": set(),
     "networks": set(),
     "noise": set(),
     "pretrained": set(),
     "segmentation": set(),
+    "compare": set(),
     "config": set(),
     "geometry": set(),
     "errors": set(),
+    "memory": set(),
+    "signals": set(),
 }
 
 # Which parts may import a library; what is not listed may be imported anywhere.
@@ -52,6 +57,7 @@ HOME = {
     "rich": {"cli"},
     "torch": {"networks", "training", "tiling", "stages"},
     "zarr": {"io"},
+    "daisy": {"execution"},
     "yaozarrs": {"io"},
     "tifffile": {"io"},
     "imagecodecs": {"io"},

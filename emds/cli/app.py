@@ -33,12 +33,14 @@ _EXAMPLES: dict[Callable[..., None], str] = {
     inference.denoise: "emds denoise noisy.zarr --out denoised.zarr",
     inference.segment: "emds segment noisy.zarr --checkpoint model.pt --out seg.zarr",
     inference.run: "emds run noisy.zarr --checkpoint model.pt --out seg.zarr",
+    inference.merge: "emds merge seg.zarr",
     commands.evaluate: "emds evaluate seg.zarr gt.h5 --denoised seg.zarr --clean raw.tif",
     commands.info: "emds info seg.zarr",
     commands.demo: "emds demo --out demo",
 }
 for _command, _example in _EXAMPLES.items():
     app.command(epilog=f"Example: {_example}")(_command)
+app.command(hidden=True)(inference.worker)
 
 
 def _print_version(asked: bool) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import fields
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from emds.cli import options
-from emds.cli.console import console_of
+from emds.cli.console import console_of, print_yaml
 from emds.cli.inputs import open_mask, parse_roi, refuse_given
 from emds.pretrained import shipped_checkpoint
 
@@ -38,34 +41,19 @@ def denoise(
     batch_size: options.BatchSize = None,
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
+    resume: options.Resume = False,
+    workers: options.Workers = 1,
+    launcher: options.Launcher = "",
+    shard: options.ShardText = None,
+    max_memory: options.MaxMemory = None,
+    dry_run: options.DryRun = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Remove the noise from an image.
 
     The output keeps the input's type, voxel size and position.
     """
-    from emds.io import open_volume
-    from emds.stages.inference import denoise as stage
-    from emds.stages.plan import InferenceOptions
-
-    model = checkpoint or shipped_checkpoint()
-    with open_volume(noisy, key=key, role="raw") as source, console_of(ctx).progress() as progress:
-        chosen = InferenceOptions(
-            roi=parse_roi(roi, source),
-            tile=tile,
-            overlap=overlap,
-            block_shape=block_shape,
-            batch_size=batch_size,
-            device=device,
-            precision=precision,
-            voxel_size=voxel_size,
-            intensity=intensity,
-            image=image,
-        )
-        written = stage(
-            source, model, out=out, options=chosen, overwrite=overwrite, progress=progress
-        )
-    console_of(ctx).note(f"wrote {written}")
+    _apply(ctx, "denoise", checkpoint or shipped_checkpoint())
 
 
 def segment(
@@ -92,57 +80,30 @@ def segment(
     tile: options.Tile = None,
     overlap: options.Overlap = None,
     block_shape: options.BlockShape = None,
+    label_block_shape: options.LabelBlockShape = None,
     batch_size: options.BatchSize = None,
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
+    resume: options.Resume = False,
+    workers: options.Workers = 1,
+    launcher: options.Launcher = "",
+    shard: options.ShardText = None,
+    max_memory: options.MaxMemory = None,
+    max_residual: options.MaxResidual = None,
+    dry_run: options.DryRun = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Divide an image into neurons; write no denoised one.
 
     The container holds the ids in labels/neurons.
     """
-    from emds.io import open_volume
-    from emds.stages.inference import segment as stage
-    from emds.stages.plan import InferenceOptions
-
     if from_affinities:
         refuse_given(
             ctx,
             "--from-affinities applies no network and keeps the voxel size of what it reads",
             _NETWORK_OPTIONS,
         )
-    model = None if from_affinities else checkpoint or shipped_checkpoint()
-    role: Literal["affinities", "raw"] = "affinities" if from_affinities else "raw"
-    with (
-        open_volume(noisy, key=key, role=role) as source,
-        open_mask(mask) as inside,
-        console_of(ctx).progress() as progress,
-    ):
-        chosen = InferenceOptions(
-            roi=parse_roi(roi, source),
-            tile=tile,
-            overlap=overlap,
-            block_shape=block_shape,
-            batch_size=batch_size,
-            device=device,
-            precision=precision,
-            voxel_size=voxel_size,
-            intensity=intensity,
-            backend=backend,
-            mutex_strides=mutex_strides,
-            min_size=min_size,
-        )
-        written = stage(
-            source,
-            model,
-            out=out,
-            options=chosen,
-            mask=inside,
-            keep_affinities=keep_affinities,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    console_of(ctx).note(f"wrote {written}")
+    _apply(ctx, "segment", None if from_affinities else checkpoint or shipped_checkpoint())
 
 
 def run(
@@ -163,9 +124,17 @@ def run(
     tile: options.Tile = None,
     overlap: options.Overlap = None,
     block_shape: options.BlockShape = None,
+    label_block_shape: options.LabelBlockShape = None,
     batch_size: options.BatchSize = None,
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
+    resume: options.Resume = False,
+    workers: options.Workers = 1,
+    launcher: options.Launcher = "",
+    shard: options.ShardText = None,
+    max_memory: options.MaxMemory = None,
+    max_residual: options.MaxResidual = None,
+    dry_run: options.DryRun = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Remove the noise from an image and divide it into neurons.
@@ -173,39 +142,90 @@ def run(
     One OME-Zarr container comes out: the denoised image at its root, the ids in labels/neurons,
     and the affinities if they are kept.
     """
+    _apply(ctx, "run", checkpoint or shipped_checkpoint())
+
+
+def merge(
+    ctx: typer.Context,
+    out: Annotated[str, typer.Argument(metavar="OUT", help="What the shards were told to write.")],
+    workers: options.Workers = 1,
+    launcher: options.Launcher = "",
+) -> None:
+    """Finish an output that `--shard` runs have computed in parts.
+
+    Everything else is known from the first of them.
+    """
+    from emds.stages.execute import merge as stage
+
+    with console_of(ctx).progress() as progress:
+        written = stage(out, workers=workers, launcher=shlex.split(launcher), progress=progress)
+    console_of(ctx).note(f"wrote {written}")
+
+
+def worker(
+    out: Annotated[str, typer.Argument(metavar="OUT")],
+    phase: Annotated[str, typer.Argument(metavar="PHASE")],
+    context: Annotated[str, typer.Argument(metavar="CONTEXT")],
+    threads: Annotated[int | None, typer.Option(min=1, metavar="N")] = None,
+) -> None:
+    """Take part in a run with --workers, which starts this."""
+    from emds.stages.execute import take_part
+
+    take_part(out, phase, context, threads)
+
+
+def _apply(
+    ctx: typer.Context, command: Literal["run", "denoise", "segment"], model: Path | None
+) -> None:
+    """Do what the options of these commands say; all three have the names looked up here."""
+    from emds.execution import Execution, parse_shard
     from emds.io import open_volume
-    from emds.stages.inference import run as stage
+    from emds.memory import memory_limit, parse_size
+    from emds.stages.estimate import estimate
+    from emds.stages.execute import execute
+    from emds.stages.job import Request, prepare
     from emds.stages.plan import InferenceOptions
 
-    model = checkpoint or shipped_checkpoint()
+    given = ctx.params
+    execution = Execution(
+        workers=given["workers"],
+        launcher=tuple(shlex.split(given["launcher"])),
+        shard=parse_shard(given["shard"]) if given["shard"] else None,
+    )
     with (
-        open_volume(noisy, key=key, role="raw") as source,
-        open_mask(mask) as inside,
+        open_volume(
+            given["noisy"], key=given["key"], role="raw" if model else "affinities"
+        ) as source,
+        open_mask(given.get("mask")) as mask,
         console_of(ctx).progress() as progress,
     ):
-        chosen = InferenceOptions(
-            roi=parse_roi(roi, source),
-            tile=tile,
-            overlap=overlap,
-            block_shape=block_shape,
-            batch_size=batch_size,
-            device=device,
-            precision=precision,
-            voxel_size=voxel_size,
-            intensity=intensity,
-            image=image,
-            backend=backend,
-            mutex_strides=mutex_strides,
-            min_size=min_size,
+        chosen = {f.name: given[f.name] for f in fields(InferenceOptions) if f.name in given}
+        chosen["roi"] = parse_roi(given["roi"], source)
+        asked = given["max_memory"]
+        chosen["max_memory"] = parse_size(asked) if asked else memory_limit() // execution.workers
+        request = Request(
+            command,
+            source.location,
+            str(model) if model else None,
+            mask.location if mask else None,
+            InferenceOptions(**chosen),
+            given.get("keep_affinities", False),
         )
-        written = stage(
+        if given["dry_run"]:
+            print_yaml(estimate(prepare(request, source, mask), execution))
+            return
+        written = execute(
+            request,
             source,
-            model,
-            out=out,
-            options=chosen,
-            mask=inside,
-            keep_affinities=keep_affinities,
-            overwrite=overwrite,
+            mask,
+            given["out"],
+            execution=execution,
+            resume=given["resume"],
+            overwrite=given["overwrite"],
             progress=progress,
         )
-    console_of(ctx).note(f"wrote {written}")
+    console_of(ctx).note(
+        f"wrote {written}"
+        if execution.shard is None
+        else f"shard {execution.shard} did its part of {written}; `emds merge` finishes it"
+    )

@@ -178,6 +178,59 @@ MinSize = Annotated[
     ),
 ]
 
+LabelBlockShape = Annotated[
+    Triple | None,
+    typer.Option(
+        metavar="Z Y X",
+        help="Voxels segmented at once; never changes the result.  [default: chosen by size]",
+    ),
+]
+
+# How it is spread over processes and machines.
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Continue a run that was stopped or killed.")
+]
+Workers = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Processes that share the work; one GPU each.")
+]
+ShardText = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="K/N",
+        help="Do the K-th of N parts (1 to N), or `slurm` for this task of a job array; then "
+        "`emds merge` finishes.",
+    ),
+]
+Launcher = Annotated[
+    str,
+    typer.Option(
+        metavar="WORDS",
+        help="Put before the command of each worker, such as `srun -n1`: they may then run on "
+        "other machines that see the same files.",
+    ),
+]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="What a process may use beside the network, such as 2GiB.  [default: a quarter of "
+        "the RAM]",
+    ),
+]
+MaxResidual = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Edges between blocks that are solved at once; more are contracted in groups first. "
+        "Never changes the result.  [default: by memory]",
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the plan and its costs; write nothing.")
+]
+
 # What is trained.
 # Typed Any: of a tuple, Typer would expect as many words as it has items.
 TrainSections = Annotated[Any, _sections("--train", "Sections to train on, end excluded.")]

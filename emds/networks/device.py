@@ -7,8 +7,10 @@ import torch
 from emds.errors import UsageError
 
 
-def choose_device(name: str = "auto") -> torch.device:
+def choose_device(name: str = "auto", worker: int = 0) -> torch.device:
     """Return the device of that name; ``auto`` takes CUDA, then Apple's MPS, then the CPU.
+
+    Without a number, ``cuda`` is the GPU whose turn it is: `worker` modulo how many there are.
 
     Raises
     ------
@@ -22,7 +24,7 @@ def choose_device(name: str = "auto") -> torch.device:
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        return torch.device(next((kind for kind, there in available.items() if there), "cpu"))
+        name = next((kind for kind, there in available.items() if there), "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -33,4 +35,6 @@ def choose_device(name: str = "auto") -> torch.device:
         raise UsageError(f"--device {name}: PyTorch sees no such device here. Use --device cpu.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"--device {name}: there are only {torch.cuda.device_count()} GPUs here.")
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", worker % torch.cuda.device_count())
     return device

@@ -1,8 +1,7 @@
-"""From an affinity volume to labels on disk."""
+"""How affinities become labels: settled before any work; and the whole way in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -10,16 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emds.errors import UsageError
-from emds.geometry import Roi, Triple, iter_blocks
-from emds.io import Container, Volume
+from emds.geometry import Block, Roi, Triple
+from emds.io.writable import clipped_chunks
+from emds.memory import memory_limit
 from emds.segmentation.affinities import AffinitySpec
-from emds.segmentation.mutex_watershed import check_block, mutex_watershed
-from emds.segmentation.small_segments import absorb_small_segments
-
-LABELS = "neurons"
-
-_CHUNK = (16, 256, 256)
-_SLAB_BYTES = 2**28
+from emds.segmentation.mutex_watershed import mutex_watershed
+from emds.segmentation.scheme import BlockwiseScheme
+from emds.segmentation.small_segments import absorb_small_segments, check_min_size
+from emds.stages.plan import InferenceOptions, grown_block
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,95 +38,91 @@ class LabelSettings:
     backend: Literal["numba", "elf"] = "numba"
 
 
-def check_settings(shape: Triple, spec: AffinitySpec, settings: LabelSettings) -> None:
-    """Refuse what cannot be labelled, before affinities are computed for it.
+@dataclass(frozen=True, slots=True)
+class LabelPlan:
+    """What is labelled, and in which blocks.
+
+    Attributes
+    ----------
+    settings : LabelSettings
+        How.
+    scheme : BlockwiseScheme
+        The blocks, in the coordinates in which mutex strides count.
+    chunk_shape : (z, y, x)
+        Of the labels, voxels; blocks consist of whole chunks.
+    max_residual : int
+        Edges of the residual graph that are solved at once; about 100 bytes each.
+    """
+
+    settings: LabelSettings
+    scheme: BlockwiseScheme
+    chunk_shape: Triple
+    max_residual: int
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The blocks, in the order of their numbers."""
+        return self.scheme.blocks
+
+    def inside(self, roi: Roi) -> Roi:
+        """Return a box of the scheme in the coordinates of the labels."""
+        return roi.relative_to(self.scheme.volume.offset)
+
+    def described(self) -> dict[str, Any]:
+        """Return what decides the labels, as JSON primitives."""
+        return asdict(self.settings) | self.scheme.spec.to_dict()
+
+
+def plan_labels(
+    region: Roi, spec: AffinitySpec, settings: LabelSettings, options: InferenceOptions
+) -> LabelPlan:
+    """Settle blocks, and refuse what cannot be labelled, before affinities are computed for it.
+
+    Parameters
+    ----------
+    region : Roi
+        What is labelled, in the coordinates in which mutex strides count.
+    spec : AffinitySpec
+        What the channels mean.
+    settings : LabelSettings
+        How.
+    options : InferenceOptions
+        Block shape and memory.
 
     Raises
     ------
     UsageError, DataError
-        If the strides do not fit the offsets, or a section has too many edges.
+        If the strides do not fit the offsets, or a block has too many edges.
     """
-    strides = settings.mutex_strides
+    shape, strides = region.shape, settings.mutex_strides
     if spec.planar and strides[0] != 1:
         raise UsageError(
             f"--mutex-strides {strides} must be 1 along z: no offset leaves the section, so a "
             "section that is skipped would have no mutex edge and fall into one segment."
         )
-    check_block(shape, spec, strides)
+    check_min_size(settings.min_size)
+    chunk_shape = clipped_chunks(None, shape)
+    memory = memory_limit(options.max_memory)
+    whole = chunk_shape[:1] + shape[1:] if spec.planar else shape
+    asked = options.label_block_shape or (whole if settings.backend == "elf" else None)
+    most = int(memory / 2 / _bytes_per_voxel(spec, chunk_shape[0]))
+    block_shape = grown_block(chunk_shape, shape, most, asked)
+    scheme = BlockwiseScheme(spec, strides, region, block_shape)
+    if settings.backend == "elf" and not scheme.independent:
+        raise UsageError(
+            f"--backend elf segments {whole} voxels in one piece, but --label-block-shape is "
+            f"{block_shape} (z, y, x). Leave it out, or use --backend numba."
+        )
+    return LabelPlan(settings, scheme, chunk_shape, options.max_residual or memory // 100)
 
 
-def write_labels(
-    container: Container,
-    affinities: Volume,
-    spec: AffinitySpec,
-    settings: LabelSettings,
-    mask: Volume | None,
-    origin: Triple,
-    provenance: dict[str, Any],
-    progress: Callable[[int, int, str], None],
-) -> None:
-    """Run the mutex watershed and store ``labels/neurons``, ids dense in order of first voxel.
+def _bytes_per_voxel(spec: AffinitySpec, depth: int) -> float:
+    """Return what a voxel of a block takes at most.
 
-    Sections are independent of each other where no offset leaves the section, so the volume is
-    then read slab by slab; otherwise it is segmented in one piece.
-
-    Parameters
-    ----------
-    container : Container
-        Receives the labels.
-    affinities : Volume
-        (C, Z, Y, X) uint8, 1 = same object as 255.
-    spec : AffinitySpec
-        What the channels mean.
-    settings : LabelSettings
-        How.
-    mask : Volume or None
-        Where it is 0, labels are 0; on the grid of the affinities.
-    origin : (z, y, x)
-        Place of the affinities in the volume whose coordinates the mutex strides count in.
-    provenance : dict
-        Stored with the labels.
-    progress : callable
-        Told (sections done, sections, "sections").
+    The watershed takes about ten bytes an edge, of a section at a time where no edge leaves it.
     """
-    depth = _sections_at_once(affinities) if spec.planar else affinities.shape[0]
-    labels = container.create_labels(
-        LABELS,
-        shape=affinities.shape,
-        dtype=np.uint64,
-        chunk_shape=(min(depth, _CHUNK[0]), *_CHUNK[1:]),
-        voxel_size=affinities.voxel_size,
-        offset=affinities.offset,
-        attributes=provenance | {"mutex_watershed": asdict(settings) | spec.to_dict()},
-    )
-    last = 0
-    for block in iter_blocks(affinities.roi, (depth, *affinities.shape[1:])):
-        roi = block.write_roi
-        ids = _segment(affinities.read(roi), roi, spec, settings, mask, origin)
-        count = int(ids.max())
-        np.add(ids, np.uint64(last), out=ids, where=ids > 0)
-        labels.write(roi, ids)
-        last += count
-        progress(roi.end[0], affinities.shape[0], "sections segmented")
-
-
-def _sections_at_once(affinities: Volume) -> int:
-    _, height, width = affinities.shape
-    section_bytes = height * width * (affinities.channels or 1)
-    return max(1, min(_CHUNK[0], _SLAB_BYTES // section_bytes))
-
-
-def _segment(
-    values: NDArray[np.uint8],
-    roi: Roi,
-    spec: AffinitySpec,
-    settings: LabelSettings,
-    mask: Volume | None,
-    origin: Triple,
-) -> NDArray[np.uint64]:
-    inside = None if mask is None else mask.read(roi) != 0
-    place = roi.shift(origin).offset
-    return label_affinities(values, spec, settings, mask=inside, origin=place)
+    kernel, stored = 10 * spec.channels + 30, spec.channels + 24
+    return kernel / depth + stored if spec.planar else kernel + stored
 
 
 def label_affinities(

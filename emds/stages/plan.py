@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
@@ -13,6 +13,7 @@ import numpy as np
 from emds.errors import DataError, UsageError
 from emds.geometry import Block, Roi, Triple, iter_blocks
 from emds.io.volume import Nanometres, Volume
+from emds.memory import memory_limit
 from emds.networks.checkpoint import Checkpoint, Intensity
 from emds.stages.provenance import described_roi
 from emds.tiling.grid import TileGrid
@@ -53,6 +54,14 @@ class InferenceOptions:
         On which voxels mutex edges are used; default: the checkpoint's.
     min_size : int or None
         Segments smaller than this, in voxels, join a neighbour; default: the checkpoint's.
+    label_block_shape : (z, y, x) or None
+        Unit of work of the mutex watershed; rounded up to whole chunks. Does not change the
+        result.
+    max_memory : int or None
+        Bytes that a process may use beside the network, about; default: a quarter of the RAM.
+    max_residual : int or None
+        Edges between blocks that are solved at once; more are first contracted in groups. Does
+        not change the result. Default: by `max_memory`.
     """
 
     roi: Roi | None = None
@@ -68,6 +77,9 @@ class InferenceOptions:
     backend: Literal["numba", "elf"] = "numba"
     mutex_strides: Triple | None = None
     min_size: int | None = None
+    label_block_shape: Triple | None = None
+    max_memory: int | None = None
+    max_residual: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,36 +92,14 @@ class InferencePlan:
     voxel_size: Nanometres | None
     offset: Nanometres
     batch_size: int
-    block_shape: Triple | None
+    chunk_shape: Triple
+    block_shape: Triple
 
-    def chunk_shape(self, channels: int) -> Triple:
-        """Return chunks so thin that a layer of whole sections fits in memory, if it can.
-
-        Then blocks are slabs, and no tile is computed twice.
-        """
-        section_bytes = self.roi.shape[1] * self.roi.shape[2] * channels * 4
-        depth = max(1, min(_CHUNK[0], _BLOCK_BYTES // section_bytes))
-        return depth, _CHUNK[1], _CHUNK[2]
-
-    def blocks(self, chunk_shape: Triple, channels: int) -> list[Block]:
-        """Cut the region into blocks of whole output chunks, in the source's coordinates.
-
-        Without a `block_shape`, a block is one chunk deep and grows along x, then y, to the whole
-        section or to 256 MiB of predictions.
-        """
-        sizes = list(chunk_shape)
-        if self.block_shape is not None:
-            sizes = [-(-n // c) * c for n, c in zip(self.block_shape, chunk_shape, strict=True)]
-        else:
-            for axis in (2, 1):
-                others = prod(sizes) // sizes[axis] * channels * 4
-                most = max(1, _BLOCK_BYTES // (others * chunk_shape[axis]))
-                needed = -(-self.roi.shape[axis] // chunk_shape[axis])
-                sizes[axis] = chunk_shape[axis] * min(most, needed)
-        z, y, x = sizes
+    def blocks(self) -> list[Block]:
+        """Cut the region into blocks of whole output chunks, in the source's coordinates."""
         return [
             Block(b.index, *(box.shift(self.roi.offset) for box in (b.read_roi, b.write_roi)))
-            for b in iter_blocks(Roi.whole(self.roi.shape), (z, y, x))
+            for b in iter_blocks(Roi.whole(self.roi.shape), self.block_shape)
         ]
 
     def tiles_of(self, blocks: list[Block]) -> Iterator[int]:
@@ -129,9 +119,25 @@ class InferencePlan:
 
 
 def plan_inference(
-    source: Volume, checkpoint: Checkpoint, options: InferenceOptions, device: str
+    source: Volume, checkpoint: Checkpoint, options: InferenceOptions, device: str, channels: int
 ) -> InferencePlan:
     """Settle what the options leave open, and refuse what cannot work.
+
+    Chunks are so thin that a layer of whole sections fits in memory, if it can: then blocks are
+    slabs, and no tile is computed twice.
+
+    Parameters
+    ----------
+    source : Volume
+        Grey values.
+    checkpoint : Checkpoint
+        The model.
+    options : InferenceOptions
+        What the user chose.
+    device : str
+        Its type, such as ``cpu``.
+    channels : int
+        Values per voxel that the network shall give.
 
     Raises
     ------
@@ -167,6 +173,10 @@ def plan_inference(
         )
     voxel_size = options.voxel_size or source.voxel_size
     _compare_voxel_size(voxel_size, checkpoint)
+    # A block being read, one computed (values, weights) and one written (values, their type).
+    most = min(_BLOCK_BYTES, memory_limit(options.max_memory) // 8) // (4 * channels)
+    depth = max(1, min(_CHUNK[0], most // (roi.shape[1] * roi.shape[2])))
+    chunk_shape = (depth, *_CHUNK[1:])
     step = voxel_size or (1.0, 1.0, 1.0)
     z, y, x = (o + n * s for o, n, s in zip(source.offset, roi.offset, step, strict=True))
     return InferencePlan(
@@ -176,8 +186,47 @@ def plan_inference(
         voxel_size=voxel_size,
         offset=(z, y, x),
         batch_size=options.batch_size or (4 if device == "cpu" else 16),
-        block_shape=options.block_shape,
+        chunk_shape=chunk_shape,
+        block_shape=grown_block(chunk_shape, roi.shape, most, options.block_shape, (2, 1)),
     )
+
+
+def grown_block(
+    chunk_shape: Triple,
+    shape: Triple,
+    most: int,
+    asked: Triple | None = None,
+    axes: Sequence[int] = (2, 1, 0),
+) -> Triple:
+    """Return a block of whole chunks: the one asked for, or a large one.
+
+    Parameters
+    ----------
+    chunk_shape, shape : (z, y, x)
+        Of a chunk and of the volume, voxels.
+    most : int
+        Voxels of the block, unless a single chunk has more.
+    asked : (z, y, x), optional
+        Rounded up to whole chunks; `most` is then ignored.
+    axes : sequence of int
+        The axes to grow along, to the whole volume if there is room, one after the other.
+
+    Examples
+    --------
+    >>> grown_block((16, 256, 256), (100, 1000, 1000), 10_000_000, axes=(2, 1))
+    (16, 512, 1024)
+    >>> grown_block((16, 256, 256), (100, 1000, 1000), 0, asked=(20, 20, 20))
+    (32, 256, 256)
+    """
+    sizes = list(chunk_shape)
+    if asked is not None:
+        sizes = [-(-n // c) * c for n, c in zip(asked, chunk_shape, strict=True)]
+    for axis in axes if asked is None else ():
+        others = prod(sizes) // sizes[axis]
+        room = max(1, most // (others * chunk_shape[axis]))
+        sizes[axis] = chunk_shape[axis] * min(room, -(-shape[axis] // chunk_shape[axis]))
+    z, y, x = sizes
+    return z, y, x
 
 
 def _intensity(source: Volume, checkpoint: Checkpoint, options: InferenceOptions) -> Intensity:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emds.errors import BlockError
 from emds.geometry import Block, Roi
 from emds.tiling.blend import Blender
 from emds.tiling.grid import TileGrid
+
+Value = TypeVar("Value")
 
 
 class TilePredictor(Protocol):
@@ -35,7 +39,7 @@ class TilePredictor(Protocol):
 
 def stream_blocks(
     read: Callable[[Roi], NDArray[Any]],
-    write: Callable[[Roi, NDArray[np.float32]], None],
+    write: Callable[[Block, NDArray[np.float32]], None],
     predictor: TilePredictor,
     grid: TileGrid,
     blocks: Iterable[Block],
@@ -48,7 +52,8 @@ def stream_blocks(
     read : callable
         Returns the (z, y, x) grey values of a box, which may stick out of the volume.
     write : callable
-        Stores the (channels, z, y, x) float32 values of a block's write box.
+        Stores the (channels, z, y, x) float32 values of a block's write box; called in a thread,
+        for one block after the other.
     predictor : TilePredictor
         The network.
     grid : TileGrid
@@ -57,19 +62,27 @@ def stream_blocks(
         What to compute, in order; only the write boxes matter.
     on_tiles : callable
         Told how many tiles were just computed.
+
+    Raises
+    ------
+    BlockError
+        If reading, computing or writing a block fails.
     """
     with (
         ThreadPoolExecutor(1, thread_name_prefix="read") as reader,
         ThreadPoolExecutor(1, thread_name_prefix="write") as writer,
     ):
-        writing: Future[None] | None = None
+        writing: tuple[Block, Future[None]] | None = None
         for block, tiles, hull, grey in _read_ahead(reader, read, grid, blocks):
-            values = _predict_block(block.write_roi, tiles, hull, grey, predictor, grid, on_tiles)
+            with _blamed_on(block):
+                values = _predict_block(
+                    block.write_roi, tiles, hull, grey, predictor, grid, on_tiles
+                )
             if writing is not None:
-                writing.result()
-            writing = writer.submit(write, block.write_roi, values)
+                _wait_for(*writing)
+            writing = block, writer.submit(write, block, values)
         if writing is not None:
-            writing.result()
+            _wait_for(*writing)
 
 
 def _predict_block(
@@ -108,7 +121,20 @@ def _read_ahead(
         hull = Roi.between(tiles[0].offset, tiles[-1].end)
         upcoming = (block, tiles, hull, reader.submit(read, hull))
         if waiting is not None:
-            yield (*waiting[:3], waiting[3].result())
+            yield (*waiting[:3], _wait_for(waiting[0], waiting[3]))
         waiting = upcoming
     if waiting is not None:
-        yield (*waiting[:3], waiting[3].result())
+        yield (*waiting[:3], _wait_for(waiting[0], waiting[3]))
+
+
+def _wait_for(block: Block, future: Future[Value]) -> Value:
+    with _blamed_on(block):
+        return future.result()
+
+
+@contextmanager
+def _blamed_on(block: Block) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise BlockError(block.index) from error

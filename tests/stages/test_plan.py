@@ -20,13 +20,13 @@ def plan_for(shape, crop=128, **options):
     )
     # Broadcasting gives a volume of any size without the memory.
     volume = MemoryVolume(np.broadcast_to(np.uint8(0), shape))
-    return plan_inference(volume, checkpoint, InferenceOptions(**options), "cpu")
+    return plan_inference(volume, checkpoint, InferenceOptions(**options), "cpu", CHANNELS)
 
 
 @pytest.mark.parametrize("shape", [(125, 1250, 1250), (20, 2048, 2048), (3, 30, 30)])
 def test_no_tile_is_computed_twice(shape):
     plan = plan_for(shape)
-    blocks = plan.blocks(plan.chunk_shape(CHANNELS), CHANNELS)
+    blocks = plan.blocks()
     assert sum(plan.tiles_of(blocks)) == len(plan.grid.tiles_meeting(Roi.whole(shape)))
     assert len(blocks) > 1 or shape[0] == 3
 
@@ -34,7 +34,7 @@ def test_no_tile_is_computed_twice(shape):
 @pytest.mark.parametrize("shape", [(125, 1250, 1250), (4, 30_000, 30_000), (300, 600, 40_000)])
 def test_a_block_fits_in_memory_and_blocks_partition_the_volume(shape):
     plan = plan_for(shape)
-    blocks = [b.write_roi for b in plan.blocks(plan.chunk_shape(CHANNELS), CHANNELS)]
+    blocks = [b.write_roi for b in plan.blocks()]
     assert sum(roi.size for roi in blocks) == np.prod(shape, dtype=np.int64)
     assert max(roi.size for roi in blocks) * CHANNELS * 4 <= 2**28
     assert all(Roi.whole(shape).contains(roi) for roi in blocks)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emds.errors import UsageError
+from emds.errors import BlockError, UsageError
 from emds.geometry import Roi, iter_blocks
 from emds.tiling.blend import tile_weights
 from emds.tiling.grid import TileGrid
@@ -56,9 +56,10 @@ def reader(volume):
 def predict(volume, grid, roi, block_shape, predictor):
     out = np.full((predictor.channels, *volume.shape), np.nan, np.float32)
 
-    def write(box, values):
-        assert np.isnan(out[(slice(None), *box.slices())]).all(), "written twice"
-        out[(slice(None), *box.slices())] = values
+    def write(block, values):
+        inside = (slice(None), *block.write_roi.slices())
+        assert np.isnan(out[inside]).all(), "written twice"
+        out[inside] = values
 
     stream_blocks(reader(volume), write, predictor, grid, iter_blocks(roi, block_shape))
     return out[(slice(None), *roi.slices())]
@@ -143,19 +144,34 @@ def test_the_seam_is_a_weighted_mean():
     assert out[0, 0, 6] == 2
 
 
-def test_an_error_while_writing_is_not_lost():
-    def write(roi, values):
-        raise OSError("disk full")
+@pytest.mark.parametrize("broken", ["read", "predict", "write"])
+def test_an_error_is_blamed_on_its_block_and_the_blocks_before_are_written(broken):
+    written = []
 
-    grid = TileGrid((2, 8, 8), (1, 8, 8), (0, 0, 0))
-    with pytest.raises(OSError, match="disk full"):
-        stream_blocks(
-            reader(np.zeros((2, 8, 8))),
-            write,
-            Identity(),
-            grid,
-            iter_blocks(Roi.whole((2, 8, 8)), (1, 8, 8)),
-        )
+    class Predictor(Identity):
+        def __call__(self, tiles):
+            if broken == "predict" and tiles.max() == 2:
+                raise OSError("broken")
+            return super().__call__(tiles)
+
+    def read(roi):
+        if broken == "read" and roi.offset[0] == 2:
+            raise OSError("broken")
+        return np.full(roi.shape, roi.offset[0], np.float32)
+
+    def write(block, values):
+        if broken == "write" and block.index == 2:
+            raise OSError("broken")
+        written.append(block.index)
+
+    grid = TileGrid((5, 8, 8), (1, 8, 8), (0, 0, 0))
+    blocks = iter_blocks(Roi.whole((5, 8, 8)), (1, 8, 8))
+    with pytest.raises(BlockError) as caught:
+        stream_blocks(read, write, Predictor(), grid, blocks)
+    assert caught.value.block == 2
+    assert isinstance(caught.value.__cause__, OSError)
+    assert written[:2] == [0, 1]
+    assert 2 not in written
 
 
 @pytest.mark.parametrize("overlap", [(0, 8, 0), (0, -1, 0)])

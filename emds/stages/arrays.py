@@ -1,0 +1,97 @@
+"""The arrays a run writes: results, and what one phase leaves for the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from emds.io import Container, Volume
+from emds.stages.job import Job
+from emds.stages.tables import Tables
+
+if TYPE_CHECKING:
+    from emds.io.zarr_output import ZarrImage
+
+AFFINITIES = "affinities"
+FRAGMENTS = "fragments"
+LABELS = "neurons"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrays:
+    """What a run reads and writes, block by block.
+
+    Attributes
+    ----------
+    predictions : list of ZarrImage
+        What the network's values go to: the denoised image, if there is one, and the affinities.
+    affinities : Volume or None
+        (C, Z, Y, X) uint8 on the region: written by the network, or the source.
+    fragments : ZarrImage or None
+        Labels of each block for itself, uint32; gone when the run ends.
+    labels : ZarrImage or None
+        The neurons.
+    tables : Tables
+        Gone when the run ends.
+    """
+
+    predictions: list[ZarrImage]
+    affinities: Volume | None
+    fragments: ZarrImage | None
+    labels: ZarrImage | None
+    tables: Tables
+
+
+def create_arrays(container: Container, job: Job) -> Arrays:
+    """Make the arrays of a run, or find them where an earlier part of the run made them."""
+    predictions: list[ZarrImage] = []
+    affinities: Volume | None = job.source if job.model is None else None
+    if job.model is not None:
+        add = partial(
+            container.create_image,
+            shape=job.region.shape,
+            chunk_shape=job.model.plan.chunk_shape,
+            voxel_size=job.voxel_size,
+            offset=job.offset,
+        )
+        if job.image is not None:
+            history = job.history | {"image": job.image}
+            predictions.append(add(None, dtype=job.source.dtype, attributes=history))
+        if "affinities" in job.model.outputs:
+            checkpoint = job.model.checkpoint
+            history = job.history | {
+                "offsets": [list(offset) for offset in checkpoint.offsets],
+                "attractive": list(checkpoint.attractive),
+                "mutex_strides": list(checkpoint.mutex_strides),
+                "min_size": checkpoint.min_size,
+            }
+            channels = len(checkpoint.offsets)
+            stored = add(AFFINITIES, dtype=np.uint8, channels=channels, attributes=history)
+            predictions.append(stored)
+            affinities = stored
+    fragments = labels = None
+    if job.labels is not None:
+        fragments = container.create_image(
+            FRAGMENTS, job.region.shape, np.uint32, chunk_shape=job.labels.chunk_shape
+        )
+        labels = container.create_labels(
+            LABELS,
+            job.region.shape,
+            np.uint64,
+            chunk_shape=job.labels.chunk_shape,
+            voxel_size=job.voxel_size,
+            offset=job.offset,
+            attributes=job.history | {"mutex_watershed": job.labels.described()},
+        )
+    tables = Tables(container.work_folder / "tables")
+    return Arrays(predictions, affinities, fragments, labels, tables)
+
+
+def remove_temporary(container: Container, job: Job) -> None:
+    """Drop what was only needed on the way."""
+    container.remove_image(FRAGMENTS)
+    if job.model is not None and job.labels is not None and not job.request.keep_affinities:
+        container.remove_image(AFFINITIES)

@@ -1,0 +1,212 @@
+"""Run a job: phase after phase, block after block, resumably, alone or among processes.
+
+An output under construction lies in ``<out>.partial``; ``.emds`` inside it holds what the run was
+asked (``run.json``), which blocks of which phase are done, and what one phase leaves for the next.
+So a process needs nothing but the path to take part, and a run that is killed loses the blocks it
+had in hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from emds.errors import UsageError
+from emds.execution import DoneLog, Execution, RunRecord, at_work, take_blocks, wait_for_workers
+from emds.io import Container, Volume, create_container, open_volume
+from emds.io.output import RUN_FILE, Claim, run_file_of
+from emds.signals import stop_signal
+from emds.stages.arrays import Arrays, create_arrays, remove_temporary
+from emds.stages.estimate import check_disk
+from emds.stages.job import Job, Request, open_inputs, prepare
+from emds.stages.phases import phases_of
+from emds.stages.provenance import refuse_own_input
+from emds.stages.runner import Notes, Progress, Runner
+
+
+def execute(
+    request: Request,
+    source: Volume,
+    mask: Volume | None,
+    out: str | Path,
+    *,
+    execution: Execution | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> str:
+    """Do what was asked for, or a shard of it, and return where the output is.
+
+    Parameters
+    ----------
+    request : Request
+        What to do.
+    source, mask : Volume
+        The inputs that `request` names, open.
+    out : str or Path
+        Container to write, ``*.zarr``.
+    execution : Execution, optional
+        Among how many processes. A shard does its part of the first phase that is not done, and
+        leaves the rest to the others and to `merge`.
+    resume : bool
+        Continue a run that was stopped or killed.
+    overwrite : bool
+        An existing output may be replaced.
+    progress : callable, optional
+        Told (blocks done, blocks, what).
+
+    Raises
+    ------
+    DataError, UsageError, CheckpointError
+        Whatever is wrong with inputs, options or the model; nothing has been written then.
+    OutputExistsError
+        The output is there, or was begun by another run.
+    IncompleteError
+        Some blocks failed; the others are kept.
+    InterruptedRunError
+        A signal asked to stop; what was in hand is finished and kept.
+    """
+    execution = execution or Execution()
+    shard = execution.shard
+    if overwrite and (resume or shard is not None):
+        raise UsageError(
+            "--resume and --shard go on with an output and --overwrite discards it: give one."
+        )
+    if execution.distributed or shard is not None:
+        _open_again(request)
+    record = run_file_of(Path(out))
+    if (resume or shard is not None) and record.is_file():
+        request = request.with_blocks_of(Request.from_dict(RunRecord.load(record).request))
+    job = prepare(request, source, mask)
+    refuse_own_input(out, source, mask)
+    check_disk(job, Path(out))
+    claim: Claim = "share" if shard is not None else "resume" if resume else "new"
+    container = create_container(out, overwrite=overwrite, claim=claim)
+    try:
+        arrays = _set_up(container, job)
+        finishing = DoneLog(container.work_folder / "done" / "finish")
+        with stop_signal() as stop:
+            runner = Runner(container, job, arrays, execution, stop, progress or _silent)
+            if finishing.read() or (runner.do_phases() and shard is None):
+                _finish(container, job, runner, finishing)
+    except BaseException:
+        if shard is not None or any((container.work_folder / "done").glob("*/*")):
+            container.leave()
+        raise
+    finally:
+        if shard is not None:
+            container.leave()
+        container.close()
+    return str(out)
+
+
+def merge(
+    out: str | Path,
+    *,
+    workers: int = 1,
+    launcher: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> str:
+    """Do what shards have left undone, and give the output its name.
+
+    Parameters
+    ----------
+    out : str or Path
+        What the shards were told to write.
+    workers, launcher, progress
+        As in `execute`.
+
+    Raises
+    ------
+    UsageError
+        If there is no unfinished output.
+    """
+    record = run_file_of(Path(out))
+    if not record.is_file():
+        there = "it is complete" if Path(out).exists() else "no shard has begun it"
+        raise UsageError(f"nothing to merge at {str(out)!r}: {there}.")
+    request = Request.from_dict(RunRecord.load(record).request)
+    source, mask = open_inputs(request)
+    with source, closing(mask or source):
+        return execute(
+            request,
+            source,
+            mask,
+            out,
+            execution=Execution(workers, tuple(launcher)),
+            resume=True,
+            progress=progress,
+        )
+
+
+def take_part(out: str | Path, phase_name: str, context: str, threads: int | None = None) -> None:
+    """Do blocks of a phase for the process that holds the output; what ``--workers`` starts.
+
+    Parameters
+    ----------
+    out : str or Path
+        The output.
+    phase_name : str
+        Of `phases_of`.
+    context : str
+        The way to the scheduler.
+    threads : int, optional
+        Of this process.
+    """
+    container = create_container(out, claim="help")
+    with at_work(container.work_folder), stop_signal() as stop:
+        record = RunRecord.load(container.work_folder / RUN_FILE)
+        request = Request.from_dict(record.request)
+        job = prepare(request, *open_inputs(request))
+        record.refuse_other(job.identity(), str(out))
+        arrays = create_arrays(container, job)
+        phase = next(p for p in phases_of(job) if p.name == phase_name)
+        if threads is not None and job.model is not None:
+            import torch
+
+            torch.set_num_threads(threads)
+        stopped = container.work_folder / "stop"
+        notes = Notes(container.work_folder, phase_name)
+        with notes.log() as log:
+            take_blocks(
+                context,
+                begin=lambda number: phase.begin(job, arrays, number),
+                done=log.append,
+                failed=notes.note_failure,
+                stop=lambda: stop.is_set() or stopped.exists(),
+            )
+    container.leave()
+
+
+def _open_again(request: Request) -> None:
+    """Fail here if other processes could not open the source."""
+    open_volume(request.source, role="raw" if request.checkpoint else "affinities").close()
+
+
+def _set_up(container: Container, job: Job) -> Arrays:
+    path = container.work_folder / RUN_FILE
+    if container.is_set_up:
+        RunRecord.load(path).refuse_other(job.identity(), container.location)
+        arrays = create_arrays(container, job)
+    else:
+        arrays = create_arrays(container, job)
+        RunRecord(job.settled().to_dict(), job.identity()).save(path)
+    container.set_up()
+    wait_for_workers(container.work_folder)
+    (container.work_folder / "stop").unlink(missing_ok=True)
+    return arrays
+
+
+def _finish(container: Container, job: Job, runner: Runner, finishing: DoneLog) -> None:
+    """Drop what was needed on the way, and give the output its name."""
+    if not finishing.read():
+        runner.check_whole()
+        with finishing:
+            finishing.append(0)  # from here on, something may be missing
+    remove_temporary(container, job)
+    container.commit()
+
+
+def _silent(done: int, total: int, what: str) -> None:
+    return None

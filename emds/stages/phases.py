@@ -1,0 +1,120 @@
+"""What a run consists of: phases, each of which needs nothing but those before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from emds.execution import BlockWork
+from emds.geometry import Roi
+from emds.stages.arrays import Arrays
+from emds.stages.job import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A part of a run.
+
+    Attributes
+    ----------
+    name : str
+        Of its log.
+    what : str
+        For the progress line.
+    begin : callable
+        Takes (job, arrays, number of the worker) and sets up the work.
+    count : int
+        Number of blocks.
+    is_there : callable
+        Takes (job, arrays, block); says whether all that a block writes is on disk.
+    box : callable or None
+        Takes (job, block); where in the output it lies.
+    """
+
+    name: str
+    what: str
+    begin: Callable[[Job, Arrays, int], BlockWork]
+    count: int
+    is_there: Callable[[Job, Arrays, int], bool]
+    box: Callable[[Job, int], Roi] | None = None
+
+
+def phases_of(job: Job) -> list[Phase]:
+    """Return what a job consists of, in order."""
+    phases: list[Phase] = []
+    if job.model is not None:
+        phases.append(_prediction(job))
+    if job.labels is not None:
+        phases += _labelling(job)
+    return phases
+
+
+def _prediction(job: Job) -> Phase:
+    from emds.stages.predict import predicting
+
+    assert job.model is not None
+    plan = job.model.plan
+    blocks = plan.blocks()
+
+    def box(_: Job, block: int) -> Roi:
+        return blocks[block].write_roi.relative_to(plan.roi.offset)
+
+    def is_there(job: Job, arrays: Arrays, block: int) -> bool:
+        return all(array.is_written(box(job, block)) for array in arrays.predictions)
+
+    return Phase("predict", "blocks predicted", predicting, len(blocks), is_there, box)
+
+
+def _labelling(job: Job) -> list[Phase]:
+    from emds.stages import segment
+
+    assert job.labels is not None
+    scheme, count, box = job.labels.scheme, len(job.labels.blocks), segment.label_roi
+
+    def has_fragments(job: Job, arrays: Arrays, block: int) -> bool:
+        assert arrays.fragments is not None
+        written = arrays.fragments.is_written(box(job, block))
+        return written and arrays.tables.has("contract", block)
+
+    def has_labels(job: Job, arrays: Arrays, block: int) -> bool:
+        assert arrays.labels is not None
+        return arrays.labels.is_written(box(job, block))
+
+    def has_table(name: str) -> Callable[[Job, Arrays, int], bool]:
+        return lambda job, arrays, block: arrays.tables.has(name, block)
+
+    def has_columns(*names: str) -> Callable[[Job, Arrays, int], bool]:
+        return lambda job, arrays, block: all(map(arrays.tables.has_column, names))
+
+    phases = [
+        Phase("contract", "blocks segmented", segment.contracting, count, has_fragments, box),
+        Phase(
+            "number",
+            "fragments numbered",
+            segment.numbering,
+            1,
+            has_columns("starts", "parents", "nodes"),
+        ),
+    ]
+    if not scheme.independent:
+        phases.append(
+            Phase(
+                "connect", "blocks connected", segment.connecting, count, has_table("connect"), box
+            )
+        )
+    phases.append(
+        Phase("solve", "graph solved", segment.solving, 1, has_columns("segment_sizes", "segments"))
+    )
+    if not scheme.independent and job.labels.settings.min_size > 1:
+        phases += [
+            Phase("touch", "blocks measured", segment.touching, count, has_table("touch"), box),
+            Phase(
+                "absorb",
+                "small segments joined",
+                segment.absorbing,
+                1,
+                has_columns("joined_segments"),
+            ),
+        ]
+    phases.append(Phase("relabel", "blocks labelled", segment.relabelling, count, has_labels, box))
+    return phases

@@ -1,0 +1,89 @@
+"""The network over all blocks: from grey values to the denoised image and affinities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emds.errors import DataError
+from emds.execution import BlockWork
+from emds.geometry import Block, Roi
+from emds.io import read_padded
+from emds.networks.device import choose_device
+from emds.segmentation.affinities import quantize
+from emds.stages.arrays import Arrays
+from emds.stages.job import Job
+from emds.tiling.predict import NetworkPredictor
+from emds.tiling.stream import stream_blocks
+
+
+def predicting(job: Job, arrays: Arrays, worker: int) -> BlockWork:
+    """Set up the work of predicting blocks: their numbers are those of ``job.model.plan``.
+
+    Parameters
+    ----------
+    job : Job
+        With a model.
+    arrays : Arrays
+        Receive the image and the affinities.
+    worker : int
+        Number of this process; chooses among several GPUs.
+    """
+    model = job.model
+    assert model is not None
+    plan = model.plan
+    predictor = make_predictor(job, worker)
+    every = plan.blocks()
+
+    def read(roi: Roi) -> NDArray[Any]:
+        return read_padded(job.source, roi)
+
+    def store(block: Block, values: NDArray[np.float32]) -> None:
+        roi = block.write_roi
+        if not np.isfinite(values).all():
+            raise DataError(
+                f"the network gave values that are not finite at {roi.offset} to {roi.end}: the "
+                "checkpoint is broken, or --precision bf16 is too coarse for it."
+            )
+        inside = roi.relative_to(plan.roi.offset)
+        first = 0
+        for array in arrays.predictions:
+            if array.channels is None:
+                array.write(inside, _cast(values[first], array.dtype))
+            else:
+                array.write(inside, quantize(values[first:]))
+            array.sync(inside)
+            first += array.channels or 1
+
+    def work(blocks: Iterator[int], done: Callable[[int], None]) -> None:
+        def write(block: Block, values: NDArray[np.float32]) -> None:
+            store(block, values)
+            done(block.index)
+
+        stream_blocks(read, write, predictor, plan.grid, (every[n] for n in blocks))
+
+    return work
+
+
+def make_predictor(job: Job, worker: int) -> NetworkPredictor:
+    """Load the network of a job onto the device of a worker."""
+    model, options = job.model, job.request.options
+    assert model is not None
+    return NetworkPredictor(
+        model.checkpoint.build().keep_only(model.outputs),
+        model.outputs,
+        intensity=model.plan.intensity,
+        device=choose_device(options.device, worker),
+        batch_size=model.plan.batch_size,
+        precision=options.precision,
+    )
+
+
+def _cast(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+    if np.issubdtype(dtype, np.floating):
+        return values.astype(dtype)
+    limits = np.iinfo(dtype)
+    return np.clip(np.rint(values), limits.min, limits.max).astype(dtype)

@@ -1,0 +1,198 @@
+"""Doing the phases of a run that is set up: what is pending, by whom, and what became of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from emds.errors import EmdsError, IncompleteError, InterruptedRunError
+from emds.execution import (
+    DoneLog,
+    Execution,
+    Failures,
+    run_blocks,
+    share_blocks,
+    wait_for_workers,
+)
+from emds.io import Container
+from emds.stages.arrays import Arrays
+from emds.stages.job import Job
+from emds.stages.phases import Phase, phases_of
+
+Progress = Callable[[int, int, str], None]
+
+_LISTED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What processes tell each other about a phase, as files in the work folder of a run."""
+
+    work_folder: Path
+    phase: str
+
+    def log(self) -> DoneLog:
+        """Return the log of blocks that are done."""
+        return DoneLog(self.work_folder / "done" / self.phase)
+
+    def note_failure(self, block: int, error: EmdsError) -> None:
+        """Say why a block failed."""
+        path = self._failure(block)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(" ".join(str(error).split()), encoding="utf-8")
+
+    def failure(self, block: int) -> str | None:
+        """Return why a block failed, if anybody said so."""
+        path = self._failure(block)
+        return path.read_text(encoding="utf-8") if path.exists() else None
+
+    def _failure(self, block: int) -> Path:
+        return self.work_folder / "failed" / self.phase / f"{block}.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """A run in this process.
+
+    Attributes
+    ----------
+    container : Container
+        The output, set up.
+    job : Job
+        What to do.
+    arrays : Arrays
+        What is read and written.
+    execution : Execution
+        Among how many processes.
+    stop : threading.Event
+        Set when a signal asks to stop.
+    progress : callable
+        Told (blocks done, blocks, what).
+    """
+
+    container: Container
+    job: Job
+    arrays: Arrays
+    execution: Execution
+    stop: threading.Event
+    progress: Progress
+
+    def do_phases(self) -> bool:
+        """Do all phases, or a shard's part of the first that is not done.
+
+        Returns
+        -------
+        bool
+            Whether everything is done.
+        """
+        for phase in phases_of(self.job):
+            done = self._done(phase)
+            if len(done) < phase.count:
+                self._do_phase(phase, done)
+                if self.execution.shard is not None:
+                    return False
+        return True
+
+    def check_whole(self) -> None:
+        """Refuse to call an output complete of which something was lost while it was made.
+
+        Raises
+        ------
+        IncompleteError
+            With the first phase of which something is missing.
+        """
+        for phase in phases_of(self.job):
+            lost = phase.count - len(self._done(phase))
+            if lost:
+                raise IncompleteError(
+                    f"{lost} of {phase.count} {phase.what} were lost from "
+                    f"{self.container.location} while the run went on. Make them again with "
+                    "--resume."
+                )
+
+    def _do_phase(self, phase: Phase, done: set[int]) -> None:
+        shard = self.execution.shard
+        pending = [
+            block
+            for block in range(phase.count)
+            if block not in done and (shard is None or shard.owns(block))
+        ]
+        if not pending:
+            return
+        self.progress(len(done), phase.count, phase.what)
+        if self.execution.distributed and phase.count > 1:
+            failures = self._among_workers(phase, pending)
+        else:
+            failures = self._here(phase, pending, len(done))
+        left = set(pending) - self._done(phase) - failures.keys()
+        if left and self.stop.is_set():
+            raise InterruptedRunError(
+                f"stopped by a signal with {len(left)} blocks to do ({phase.what}). Continue with "
+                "the same command and --resume."
+            )
+        failures |= dict.fromkeys(left, "the process that worked on it ended")
+        if failures:
+            raise IncompleteError(self._describe(phase, failures))
+
+    def _here(self, phase: Phase, pending: Sequence[int], done: int) -> Failures:
+        with self._notes(phase).log() as log:
+
+            def finish(block: int) -> None:
+                nonlocal done
+                log.append(block)
+                done += 1
+                self.progress(done, phase.count, phase.what)
+
+            work = phase.begin(self.job, self.arrays, 0)
+            return run_blocks(work, pending, finish, self.stop)
+
+    def _among_workers(self, phase: Phase, pending: Sequence[int]) -> Failures:
+        notes, folder = self._notes(phase), self.container.work_folder
+        workers, launcher = self.execution.workers, self.execution.launcher
+        place = os.path.abspath(self.container.location)
+        command = [*launcher, sys.executable, "-m", "emds", "worker", place, phase.name]
+        if not launcher:
+            command += ["--threads", str(max(1, len(os.sched_getaffinity(0)) // workers))]
+        share_blocks(
+            command,
+            phase.count,
+            pending,
+            workers,
+            elsewhere=bool(launcher),
+            stop=self.stop,
+            on_poll=lambda: self.progress(len(notes.log().read()), phase.count, phase.what),
+        )
+        if self.stop.is_set():
+            (folder / "stop").touch()
+        wait_for_workers(folder)
+        done = notes.log().read()
+        reasons = {block: notes.failure(block) for block in pending if block not in done}
+        return {block: reason for block, reason in reasons.items() if reason is not None}
+
+    def _done(self, phase: Phase) -> set[int]:
+        """Return the blocks that are logged as done and of which nothing has been lost since."""
+        return {
+            block
+            for block in self._notes(phase).log().read()
+            if block < phase.count and phase.is_there(self.job, self.arrays, block)
+        }
+
+    def _notes(self, phase: Phase) -> Notes:
+        return Notes(self.container.work_folder, phase.name)
+
+    def _describe(self, phase: Phase, failures: Failures) -> str:
+        lines = []
+        for block in sorted(failures)[:_LISTED]:
+            box = phase.box and phase.box(self.job, block)
+            place = f" (voxels {box.offset} to {box.end})" if box else ""
+            lines.append(f"\n  block {block}{place}: {failures[block]}")
+        if len(failures) > _LISTED:
+            lines.append(f"\n  and {len(failures) - _LISTED} more")
+        return (
+            f"{len(failures)} of {phase.count} blocks could not be done ({phase.what}); the others "
+            f"are kept. Mend the cause and continue with --resume.{''.join(lines)}"
+        )
