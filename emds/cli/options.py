@@ -186,6 +186,14 @@ LabelBlockShape = Annotated[
     ),
 ]
 
+StitchMode = Annotated[
+    Literal["exact", "overlap", "none"],
+    typer.Option(
+        help="exact: the labels of the whole volume, whatever the blocks. overlap: join what "
+        "covers the same voxels, an approximation for graphs too large. none: leave blocks apart.",
+    ),
+]
+
 # How it is spread over processes and machines.
 Resume = Annotated[
     bool, typer.Option("--resume", help="Continue a run that was stopped or killed.")

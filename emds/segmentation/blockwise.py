@@ -154,26 +154,27 @@ def contract_block(
     return Contraction(fragments, clusters, is_open, first_voxels, sizes)
 
 
-def whole_block(
+def settled_block(
     labels: NDArray[np.integer[Any]], scheme: BlockwiseScheme, block: Block
 ) -> Contraction:
-    """Return the fragments of a block that no edge leaves, from its segments.
+    """Return segments of a block as its fragments, all of them closed.
 
     Parameters
     ----------
     labels : (Z, Y, X) uint
-        Ids 1..n of the voxels that the block writes; 0 where masked.
+        Ids 1..n on ``scheme.node_roi(block)``; 0 where masked.
     scheme : BlockwiseScheme
         The scheme.
     block : Block
         One of its blocks.
     """
-    fragments = labels.astype(np.uint32)
+    clusters = labels.astype(np.uint32)
+    inside = block.write_roi.relative_to(scheme.node_roi(block).offset)
+    fragments = np.ascontiguousarray(clusters[inside.slices()])
     offset = block.write_roi.relative_to(scheme.volume.offset).offset
-    count = int(fragments.max(initial=0))
+    count = int(clusters.max(initial=0))
     first_voxels, sizes = _measure(fragments, count, offset, scheme.volume.shape)
-    closed = np.zeros(count, dtype=np.bool_)
-    return Contraction(fragments, fragments, closed, first_voxels, sizes)
+    return Contraction(fragments, clusters, np.zeros(count, dtype=np.bool_), first_voxels, sizes)
 
 
 def halo_pairs(

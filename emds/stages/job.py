@@ -273,6 +273,7 @@ def _label_settings(
         mutex_strides=options.mutex_strides or mutex_strides,
         min_size=min_size if options.min_size is None else options.min_size,
         backend=options.backend,
+        stitch=options.stitch,
     )
 
 

@@ -16,7 +16,9 @@ from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.mutex_watershed import mutex_watershed
 from emds.segmentation.scheme import BlockwiseScheme
 from emds.segmentation.small_segments import absorb_small_segments, check_min_size
-from emds.stages.plan import InferenceOptions, grown_block
+from emds.stages.plan import InferenceOptions, Stitch, grown_block
+
+_OVERLAP = (4, 32, 32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,16 @@ class LabelSettings:
         Segments smaller than this, in voxels, join a neighbour; 0 keeps all.
     backend : {"numba", "elf"}
         Of the mutex watershed.
+    stitch : {"exact", "overlap", "none"}
+        How blocks become one volume: ``exact`` has the result of the whole volume at once.
+        ``overlap`` segments each block for itself and joins what covers the same voxels, an
+        approximation for a residual graph that is too large. ``none`` leaves them apart.
     """
 
     mutex_strides: Triple = (1, 1, 1)
     min_size: int = 0
     backend: Literal["numba", "elf"] = "numba"
+    stitch: Stitch = "exact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,11 @@ class LabelPlan:
     scheme: BlockwiseScheme
     chunk_shape: Triple
     max_residual: int
+
+    @property
+    def independent(self) -> bool:
+        """Whether the segments of a block are final."""
+        return self.scheme.independent or self.settings.stitch == "none"
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -104,16 +116,25 @@ def plan_labels(
     chunk_shape = clipped_chunks(None, shape)
     memory = memory_limit(options.max_memory)
     whole = chunk_shape[:1] + shape[1:] if spec.planar else shape
-    asked = options.label_block_shape or (whole if settings.backend == "elf" else None)
+    in_one = settings.backend == "elf" and settings.stitch == "exact"
+    asked = options.label_block_shape or (whole if in_one else None)
     most = int(memory / 2 / _bytes_per_voxel(spec, chunk_shape[0]))
     block_shape = grown_block(chunk_shape, shape, most, asked)
-    scheme = BlockwiseScheme(spec, strides, region, block_shape)
-    if settings.backend == "elf" and not scheme.independent:
+    halo = _overlap(spec) if settings.stitch == "overlap" else (0, 0, 0)
+    scheme = BlockwiseScheme(spec, strides, region, block_shape, halo)
+    if settings.backend == "elf" and settings.stitch == "exact" and not scheme.independent:
         raise UsageError(
             f"--backend elf segments {whole} voxels in one piece, but --label-block-shape is "
-            f"{block_shape} (z, y, x). Leave it out, or use --backend numba."
+            f"{block_shape} (z, y, x). Leave it out, or use --backend numba or --stitch overlap."
         )
     return LabelPlan(settings, scheme, chunk_shape, options.max_residual or memory // 100)
+
+
+def _overlap(spec: AffinitySpec) -> Triple:
+    """Return how far blocks overlap that are stitched: far enough to see what is alike."""
+    reach = (max(abs(offset[axis]) for offset in spec.offsets) for axis in range(3))
+    z, y, x = (max(r, least) if r else 0 for r, least in zip(reach, _OVERLAP, strict=True))
+    return z, y, x
 
 
 def _bytes_per_voxel(spec: AffinitySpec, depth: int) -> float:

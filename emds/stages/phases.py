@@ -69,12 +69,13 @@ def _labelling(job: Job) -> list[Phase]:
     from emds.stages import segment
 
     assert job.labels is not None
-    scheme, count, box = job.labels.scheme, len(job.labels.blocks), segment.label_roi
+    plan, count, box = job.labels, len(job.labels.blocks), segment.label_roi
 
     def has_fragments(job: Job, arrays: Arrays, block: int) -> bool:
         assert arrays.fragments is not None
         written = arrays.fragments.is_written(box(job, block))
-        return written and arrays.tables.has("contract", block)
+        tables = ("contract", "clusters") if any(plan.scheme.halo) else ("contract",)
+        return written and all(arrays.tables.has(name, block) for name in tables)
 
     def has_labels(job: Job, arrays: Arrays, block: int) -> bool:
         assert arrays.labels is not None
@@ -96,7 +97,11 @@ def _labelling(job: Job) -> list[Phase]:
             has_columns("starts", "parents", "nodes"),
         ),
     ]
-    if not scheme.independent:
+    if plan.settings.stitch == "overlap":
+        phases.append(
+            Phase("compare", "blocks compared", segment.comparing, count, has_table("compare"), box)
+        )
+    elif not plan.independent:
         phases.append(
             Phase(
                 "connect", "blocks connected", segment.connecting, count, has_table("connect"), box
@@ -105,7 +110,7 @@ def _labelling(job: Job) -> list[Phase]:
     phases.append(
         Phase("solve", "graph solved", segment.solving, 1, has_columns("segment_sizes", "segments"))
     )
-    if not scheme.independent and job.labels.settings.min_size > 1:
+    if plan.settings.min_size > 1 and not plan.independent:
         phases += [
             Phase("touch", "blocks measured", segment.touching, count, has_table("touch"), box),
             Phase(

@@ -24,6 +24,8 @@ _BLOCK_BYTES = 2**28
 _CHUNK = (16, 256, 256)
 _ALIGNMENT = 8  # three poolings
 
+Stitch = Literal["exact", "overlap", "none"]
+
 
 @dataclass(frozen=True, slots=True)
 class InferenceOptions:
@@ -50,6 +52,8 @@ class InferenceOptions:
         Which image to write, where the model has both.
     backend : {"numba", "elf"}
         Of the mutex watershed.
+    stitch : {"exact", "overlap", "none"}
+        How blocks of labels become one volume; see `emds.stages.label.LabelSettings`.
     mutex_strides : (z, y, x) or None
         On which voxels mutex edges are used; default: the checkpoint's.
     min_size : int or None
@@ -75,6 +79,7 @@ class InferenceOptions:
     intensity: tuple[float, float] | None = None
     image: Literal["fused", "coarse"] = "fused"
     backend: Literal["numba", "elf"] = "numba"
+    stitch: Stitch = "exact"
     mutex_strides: Triple | None = None
     min_size: int | None = None
     label_block_shape: Triple | None = None

@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emds.execution import BlockWork, each
-from emds.geometry import Block, Roi
+from emds.geometry import Roi
 from emds.segmentation.blockwise import (
-    Contraction,
     connect_block,
     contacts_of_block,
     contract_block,
+    settled_block,
     values_on,
-    whole_block,
 )
 from emds.segmentation.contraction import contract
 from emds.segmentation.forest import Forest, final_ids, merge_nodes, number_fragments
@@ -32,6 +31,7 @@ from emds.segmentation.small_segments import (
     merge_contacts,
     small_segments,
 )
+from emds.segmentation.stitching import Overlaps, join_overlaps, overlaps_of_block, stitch
 from emds.stages.arrays import Arrays
 from emds.stages.job import Job
 from emds.stages.label import LabelPlan
@@ -44,12 +44,18 @@ def contracting(job: Job, arrays: Arrays, worker: int) -> BlockWork:
 
     def do(number: int) -> None:
         block = plan.blocks[number]
-        read = plan.inside(plan.scheme.contract_roi(block))
+        exact = plan.settings.stitch == "exact"
+        box = plan.scheme.contract_roi(block) if exact else plan.scheme.node_roi(block)
+        read = plan.inside(box)
         affinities = _there(arrays.affinities).read(read)
         mask = None if job.mask is None else job.mask.read(read) != 0
         if number == 0:
             warn_if_inverted(affinities, plan.scheme.spec, mask)
-        found = _contracted(affinities, mask, plan, block)
+        if exact and not plan.scheme.independent:
+            found = contract_block(affinities, plan.scheme, block, mask)
+        else:
+            labels = _segmented(affinities, mask, plan, box)
+            found = settled_block(labels, plan.scheme, block)
         roi = plan.inside(block.write_roi)
         fragments.write(roi, found.fragments)
         fragments.sync(roi)
@@ -60,33 +66,33 @@ def contracting(job: Job, arrays: Arrays, worker: int) -> BlockWork:
             first_voxels=found.first_voxels,
             sizes=found.sizes,
         )
+        if any(plan.scheme.halo):
+            arrays.tables.save("clusters", number, clusters=found.clusters)
 
     return each(do)
 
 
-def _contracted(
-    affinities: NDArray[np.uint8], mask: NDArray[np.bool_] | None, plan: LabelPlan, block: Block
-) -> Contraction:
-    scheme, settings = plan.scheme, plan.settings
-    if not scheme.independent:
-        return contract_block(affinities, scheme, block, mask)
-    spec, strides, roi = scheme.spec, scheme.strides, block.write_roi
+def _segmented(
+    affinities: NDArray[np.uint8], mask: NDArray[np.bool_] | None, plan: LabelPlan, box: Roi
+) -> NDArray[np.integer[Any]]:
+    """Segment a box for itself."""
+    spec, strides, settings = plan.scheme.spec, plan.scheme.strides, plan.settings
     labels: NDArray[np.integer[Any]]
     if settings.backend == "elf":
         from emds.segmentation.elf_backend import elf_mutex_watershed
 
         labels = elf_mutex_watershed(
-            affinities, spec, strides=strides, mask=mask, origin=roi.offset
+            affinities, spec, strides=strides, mask=mask, origin=box.offset
         )
     else:
         labels = contract(
-            affinities, spec, strides=strides, origin=roi.offset, box=roi, mask=mask
+            affinities, spec, strides=strides, origin=box.offset, box=box, mask=mask
         ).labels
-    if settings.min_size > 1:
+    if settings.min_size > 1 and plan.independent:
         labels = absorb_small_segments(
             labels.astype(np.uint64), affinities, spec, settings.min_size
         )
-    return whole_block(labels, scheme, block)
+    return labels
 
 
 def numbering(job: Job, arrays: Arrays, worker: int) -> BlockWork:
@@ -121,13 +127,32 @@ def connecting(job: Job, arrays: Arrays, worker: int) -> BlockWork:
     return each(do)
 
 
+def comparing(job: Job, arrays: Arrays, worker: int) -> BlockWork:
+    """Find which fragments of each block cover the same voxels as those of its neighbours."""
+    plan, tables = _plan(job), arrays.tables
+    starts = tables.column("starts")
+
+    def do(number: int) -> None:
+        block = plan.blocks[number]
+        clusters = tables.load("clusters", number)["clusters"]
+        fragments = _there(arrays.fragments).read(plan.inside(plan.scheme.node_roi(block)))
+        overlaps = overlaps_of_block(clusters, fragments, plan.scheme, block, starts)
+        tables.save("compare", number, **overlaps._asdict())
+
+    return each(do)
+
+
 def solving(job: Job, arrays: Arrays, worker: int) -> BlockWork:
     """Decide which fragments are one segment."""
     plan, tables = _plan(job), arrays.tables
 
     def do(_: int) -> None:
         forest = _forest(arrays)
-        if forest.node_count > 0:
+        if plan.settings.stitch == "overlap":
+            parts = [Overlaps(**tables.load("compare", block.index)) for block in plan.blocks]
+            parents = stitch(join_overlaps(parts), int(forest.starts[-1]))
+            forest = forest._replace(parents=parents)
+        elif forest.node_count > 0:
             forest, name = reduced_graphs(plan, tables, forest)
             graph = join_graphs([load_graph(tables, name, block.index) for block in plan.blocks])
             forest = merge_nodes(forest, solve(graph, forest.node_count))[0]
@@ -182,7 +207,7 @@ def absorbing(job: Job, arrays: Arrays, worker: int) -> BlockWork:
 def relabelling(job: Job, arrays: Arrays, worker: int) -> BlockWork:
     """Write the final ids."""
     plan, labels = _plan(job), _there(arrays.labels)
-    joined = not plan.scheme.independent and plan.settings.min_size > 1
+    joined = plan.settings.min_size > 1 and not plan.independent
     lookup = arrays.tables.column("joined_segments" if joined else "segments")
     starts = arrays.tables.column("starts")
 
