@@ -149,7 +149,9 @@ def test_nothing_to_resume_is_an_error(stack):
         ({"data": {"train": (0, 9)}}, "data.train = 0:9"),
         ({"data": {"train": (0, 5), "validation": (4, 6)}}, "must not overlap"),
         ({"offsets": [(0, -1, 0), (0, 0, -1), (0, 40, 0)]}, "shorter than crop"),
-        ({"offsets": [(-1, 0, 0), (0, -1, 0)]}, "dz = 0"),
+        ({"offsets": [(-1, 0, 0), (0, -1, 0)]}, "Set in_slices=3 or more"),
+        ({"offsets": "isotropic", "in_slices": 5}, "Set in_slices=7 or more"),
+        ({"attractive": 11}, "number of offsets, 10"),
     ],
 )
 def test_a_plan_that_cannot_work_is_refused_at_once(stack, changes, message):
