@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from emds.errors import ConfigError
 from emds.geometry import Triple
@@ -142,7 +150,11 @@ class TrainConfig(_Model):
     ema_decay: float = Field(0.999, ge=0, lt=1, description="0 keeps the raw weights")
     log_every: int = Field(10, gt=0, description="steps between lines in metrics.jsonl")
     save_every: int = Field(250, gt=0, description="steps between resumable states")
-    offsets: Literal["planar", "isotropic", "anisotropic", "auto"] | tuple[Triple, ...] = Field(
+    offsets: Annotated[
+        Annotated[Literal["planar", "isotropic", "anisotropic", "auto"], Tag("set")]
+        | Annotated[tuple[Triple, ...], Tag("list")],
+        Discriminator(lambda value: "set" if isinstance(value, str) else "list"),
+    ] = Field(
         "planar",
         description="(dz, dy, dx) of the affinities, or a set of them: planar, the paper's ten; "
         "isotropic or anisotropic, across sections too; auto, one of the two by the voxel size",

@@ -66,9 +66,7 @@ def stream_blocks(
         ThreadPoolExecutor(1, thread_name_prefix="write") as writer,
     ):
         writing: Future[None] | None = None
-        for block, tiles, hull, grey in _read_ahead(
-            reader, read, grid, blocks, predictor.halo
-        ):
+        for block, tiles, hull, grey in _read_ahead(reader, read, grid, blocks, predictor.halo):
             values = _predict_block(block.write_roi, tiles, hull, grey, predictor, grid, on_tiles)
             if writing is not None:
                 writing.result()
