@@ -271,5 +271,5 @@ def _load_initial_weights(
                 if source.architecture[name] != here[name]
             ]
             raise ConfigError(
-                f"init.{part} = {path}: {'; '.join(differing)}; they must be the same."
+                f"init.{part} = {path} does not fit this run: {'; '.join(differing)}."
             ) from None

@@ -74,7 +74,9 @@ class Validator:
             )
         half = config.in_slices // 2
         around = chosen[:, np.newaxis] + np.arange(-half, half + 1) - begin
-        needed, self.stacks = np.unique(begin + reflected(around, end - begin), return_inverse=True)
+        places = begin + reflected(around, end - begin)
+        needed = np.unique(places)
+        self.stacks = np.searchsorted(needed, places)
         self.noisy = np.concatenate(
             [
                 add_noise(
