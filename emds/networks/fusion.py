@@ -14,6 +14,8 @@ class FusionNetwork(nn.Module):
 
     Parameters
     ----------
+    sections : int
+        Adjacent sections of the coarse image.
     affinity_channels : int
         Channels of the affinity probabilities.
     widths : (int, int, int)
@@ -29,12 +31,17 @@ class FusionNetwork(nn.Module):
     """
 
     def __init__(
-        self, affinity_channels: int, widths: Widths, window: int, mode: IemMode = "window"
+        self,
+        sections: int,
+        affinity_channels: int,
+        widths: Widths,
+        window: int,
+        mode: IemMode = "window",
     ) -> None:
         super().__init__()
         full, half, quarter = widths
         pool = nn.MaxPool2d(2)
-        self.image = UNet(1, 1, widths)
+        self.image = UNet(sections, 1, widths)
         self.affinities_quarter = nn.Sequential(
             double_conv(affinity_channels, full), pool, double_conv(full, half), pool
         )
@@ -44,11 +51,11 @@ class FusionNetwork(nn.Module):
 
     @override
     def forward(self, coarse: Tensor, affinities: Tensor) -> Tensor:
-        """Return the final image.
+        """Return the final image of the section in the middle.
 
         Parameters
         ----------
-        coarse : (n, 1, y, x)
+        coarse : (n, sections, y, x)
             Output of the first denoiser, in [-1, 1].
         affinities : (n, c, y, x)
             Probabilities that a pixel and its partner are one object.

@@ -3,6 +3,10 @@
 A recipe is a choice of which of the three networks exist. What is absent is passed through:
 without a denoiser the segmenter reads the noisy image, without a segmenter there is nothing to
 fuse. So there is one forward path, and no class per recipe.
+
+All three see a stack of adjacent sections as the channels of an image, and what they say is about
+the section in the middle. The denoiser makes M coarse sections of K noisy ones; segmenter and
+fusion see those M, or all K noisy ones where there is no denoiser.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from emds.geometry import middle
 from emds.networks.fusion import FusionNetwork
 from emds.networks.iem import IemMode
 from emds.networks.unet import WIDTHS, UNet
@@ -39,6 +44,11 @@ class Architecture:
         Attention window in pixels, the training crop.
     iem_mode : str
         See `emds.networks.iem.InstanceEmbedding`.
+    in_slices : int
+        Adjacent noisy sections that go in, odd: K.
+    out_slices : int
+        Coarse sections that come out of the denoiser, odd, at most K: M, those in the middle.
+        Without a denoiser it means nothing.
     """
 
     networks: tuple[str, ...] = NETWORKS
@@ -46,6 +56,8 @@ class Architecture:
     affinity_channels: int = 10
     window: int = 256
     iem_mode: IemMode = "window"
+    in_slices: int = 1
+    out_slices: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON primitives."""
@@ -62,12 +74,12 @@ class Prediction:
 
     Attributes
     ----------
-    coarse : (n, 1, y, x) or None
+    coarse : (n, M, y, x) or None
         Output of the denoiser, in [-1, 1] but not clamped.
     logits : (n, c, y, x) or None
-        Affinities before the sigmoid.
+        Affinities of the section in the middle, before the sigmoid.
     fused : (n, 1, y, x) or None
-        Output of the fusion network.
+        Output of the fusion network, the section in the middle.
     """
 
     coarse: Tensor | None
@@ -75,9 +87,14 @@ class Prediction:
     fused: Tensor | None
 
     @property
+    def coarse_section(self) -> Tensor | None:
+        """The coarse section in the middle, (n, 1, y, x)."""
+        return None if self.coarse is None else self.coarse[:, middle(self.coarse.shape[1])]
+
+    @property
     def image(self) -> Tensor | None:
-        """The best image there is: fused, else coarse."""
-        return self.coarse if self.fused is None else self.fused
+        """The best image of the section in the middle: fused, else coarse."""
+        return self.coarse_section if self.fused is None else self.fused
 
 
 class JointNetwork(nn.Module):
@@ -98,10 +115,12 @@ class JointNetwork(nn.Module):
         widths = WIDTHS[architecture.width]
         channels = architecture.affinity_channels
         parts = architecture.networks
-        self.denoiser = UNet(1, 1, widths) if "denoiser" in parts else None
-        self.segmenter = UNet(1, channels, widths) if "segmenter" in parts else None
+        noisy, coarse = architecture.in_slices, architecture.out_slices
+        seen = coarse if "denoiser" in parts else noisy
+        self.denoiser = UNet(noisy, coarse, widths) if "denoiser" in parts else None
+        self.segmenter = UNet(seen, channels, widths) if "segmenter" in parts else None
         self.fusion = (
-            FusionNetwork(channels, widths, architecture.window, architecture.iem_mode)
+            FusionNetwork(seen, channels, widths, architecture.window, architecture.iem_mode)
             if "fusion" in parts
             else None
         )
@@ -112,8 +131,8 @@ class JointNetwork(nn.Module):
 
         Parameters
         ----------
-        noisy : (n, 1, y, x)
-            In [-1, 1]; y and x multiples of 8.
+        noisy : (n, K, y, x)
+            Adjacent sections in the order of z, in [-1, 1]; y and x multiples of 8.
         """
         coarse = self.denoiser(noisy) if self.denoiser is not None else None
         image = noisy if coarse is None else coarse

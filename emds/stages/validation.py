@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from emds.config import TrainConfig
 from emds.errors import DataError
 from emds.geometry import Roi
+from emds.io.padding import reflected
 from emds.io.volume import MemoryVolume, Volume
-from emds.metrics import evaluate_segmentation, psnr, ssim
+from emds.metrics import Protocol, evaluate_protocols, psnr, ssim
 from emds.networks.joint import JointNetwork, Prediction
 from emds.networks.unet import STRIDE
 from emds.noise import add_noise, make_noise_model
@@ -22,7 +23,11 @@ _NOISE_SEED = 1
 
 
 class Validator:
-    """Scores a network on evenly spaced held-out sections, noise fixed once and for all.
+    """Scores a network on held-out sections, noise fixed once and for all.
+
+    The sections are spaced evenly; where the network sees several at once, or an offset leaves the
+    section, they are adjacent, around the middle of the held-out range. The range is mirrored at
+    its ends, as a volume is at inference, so nothing outside it is ever looked at.
 
     Parameters
     ----------
@@ -33,7 +38,7 @@ class Validator:
     sections : (int, int)
         The held-out range.
     config : TrainConfig
-        Noise (the first model), number of sections, mutex strides, smallest segment.
+        Noise (the first model), sections in, number of sections, mutex strides, smallest segment.
     spec : AffinitySpec
         Of the segmenter's channels.
     device : torch.device
@@ -54,8 +59,12 @@ class Validator:
         self.spec = spec
         self.settings = LabelSettings(config.validation.mutex_strides, config.validation.min_size)
         self.device = device
-        count = min(config.validation.sections, sections[1] - sections[0])
-        chosen = np.linspace(sections[0], sections[1] - 1, count).round().astype(int)
+        begin, end = sections
+        count = min(config.validation.sections, end - begin)
+        if spec.planar and config.in_slices == 1:
+            chosen = np.linspace(begin, end - 1, count).round().astype(int)
+        else:
+            chosen = np.arange(count) + begin + (end - begin - count) // 2
         boxes = [_central(raw, int(z)) for z in chosen]
         self.clean = np.concatenate([raw.read(roi) for roi in boxes])
         if self.clean.min() == self.clean.max():
@@ -63,16 +72,21 @@ class Validator:
                 f"the validation sections {sections[0]}:{sections[1]} of {raw.location} are "
                 f"constant ({self.clean.min()}). Is it the right array?"
             )
+        half = config.in_slices // 2
+        around = chosen[:, np.newaxis] + np.arange(-half, half + 1) - begin
+        places = begin + reflected(around, end - begin)
+        needed = np.unique(places)
+        self.stacks = np.searchsorted(needed, places)
         self.noisy = np.concatenate(
             [
                 add_noise(
-                    clean[np.newaxis],
+                    raw.read(roi),
                     noise,
                     seed=_NOISE_SEED,
                     origin=roi.offset,
                     section_shape=(raw.shape[1], raw.shape[2]),
                 )
-                for clean, roi in zip(self.clean, boxes, strict=True)
+                for roi in (_central(raw, int(z)) for z in needed)
             ]
         )
         self.truth: MemoryVolume | None = None
@@ -90,13 +104,14 @@ class Validator:
         """Return psnr, ssim, coarse_psnr, voi, voi_split, voi_merge, arand: what applies.
 
         Sections are predicted in one piece and images rounded to uint8; SSIM is the `wang` one.
-        Labels are scored section by section (protocol `strict`).
+        Labels are scored section by section (protocol `strict`) and, where an offset leaves the
+        section, as a volume too: voi_3d, voi_split_3d and so on.
         """
         network.eval()
-        predictions = [self._predict(network, section) for section in self.noisy]
+        predictions = [self._predict(network, self.noisy[stack]) for stack in self.stacks]
         metrics: dict[str, float] = {}
         images = [p.image for p in predictions if p.image is not None]
-        coarse = [p.coarse for p in predictions if p.coarse is not None]
+        coarse = [p.coarse_section for p in predictions if p.coarse_section is not None]
         logits = [p.logits for p in predictions if p.logits is not None]
         if images and coarse:
             final = self._to_grey(images)
@@ -108,15 +123,19 @@ class Validator:
             stacked = torch.sigmoid(torch.cat(logits)).movedim(1, 0)[..., :height, :width]
             affinities = quantize(stacked.float().cpu().numpy())
             labels = label_affinities(affinities, self.spec, self.settings)
-            score = evaluate_segmentation(MemoryVolume(labels), self.truth, "strict").scores
-            for name in ("voi", "voi_split", "voi_merge", "arand"):
-                metrics[name] = getattr(score, name)
+            protocols: dict[Protocol, str] = {"strict": ""}
+            if not self.spec.planar:
+                protocols["volume"] = "_3d"
+            reports = evaluate_protocols(MemoryVolume(labels), self.truth, list(protocols))
+            for report in reports:
+                for name in ("voi", "voi_split", "voi_merge", "arand"):
+                    metrics[name + protocols[report.protocol]] = getattr(report.scores, name)
         return metrics
 
-    def _predict(self, network: JointNetwork, section: NDArray[np.uint8]) -> Prediction:
-        padding = [(0, -n % STRIDE) for n in section.shape]
-        padded = np.pad(section, padding, mode="symmetric").astype(np.float32)
-        image = torch.from_numpy(padded / np.float32(127.5) - 1)[None, None]
+    def _predict(self, network: JointNetwork, stack: NDArray[np.uint8]) -> Prediction:
+        padding = [(0, 0), *((0, -n % STRIDE) for n in stack.shape[1:])]
+        padded = np.pad(stack, padding, mode="symmetric").astype(np.float32)
+        image = torch.from_numpy(padded / np.float32(127.5) - 1)[None]
         prediction: Prediction = network(image.to(self.device))
         return prediction
 

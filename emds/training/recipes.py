@@ -33,7 +33,8 @@ class Recipe:
     starts_from : mapping
         Network → the recipe whose checkpoint it must start from.
     select : str
-        The validation metric that decides which checkpoint is best.
+        The validation metric that decides which checkpoint is best; for ``voi`` that of the
+        volume, where offsets leave the section.
 
     References
     ----------

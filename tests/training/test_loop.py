@@ -1,5 +1,6 @@
 """Training as a law: resumed equals uninterrupted, and only what shall move moves."""
 
+import copy
 import json
 import signal
 
@@ -35,8 +36,14 @@ def make_sampler(config):
 def make_state(config):
     torch.manual_seed(config.seed)
     recipe = get_recipe(config.recipe)
-    network = Architecture(networks=recipe.networks, width=config.width, window=config.crop)
-    return start_state(network.build(), recipe, config, CPU)
+    architecture = Architecture(
+        networks=recipe.networks,
+        width=config.width,
+        window=config.crop,
+        in_slices=config.in_slices,
+        out_slices=config.out_slices,
+    )
+    return start_state(architecture.build(), recipe, config, CPU)
 
 
 def run(config, folder, *, state=None, validate=None, saved=None):
@@ -104,6 +111,24 @@ def test_the_curve_drops_what_a_kill_left_behind(tmp_path):
     assert folder.log.read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
 
 
+def test_the_losses_are_of_all_coarse_sections_and_of_the_fused_one_in_the_middle(tmp_path):
+    config = make_config(in_slices=3, out_slices=3, steps=1)
+    folder = RunFolder(tmp_path / "run")
+    state = make_state(config)
+    batch = make_sampler(config).batch(0)
+    noisy, clean = (torch.from_numpy(i).float() / 127.5 - 1 for i in (batch.noisy, batch.clean))
+    with torch.no_grad():
+        prediction = copy.deepcopy(state.network).train()(noisy)
+    run(config, folder, state=state)
+    logged = json.loads(folder.log.read_text().splitlines()[0])
+    coarse = (prediction.coarse - clean).square().mean().item()
+    fused = (prediction.fused[:, 0] - clean[:, 1]).square().mean().item()
+    assert logged["coarse"] == pytest.approx(coarse, rel=1e-4)
+    assert logged["fused"] == pytest.approx(fused, rel=1e-4)
+    whole = logged["coarse"] + 3 * logged["affinities"] + 50 * logged["fused"]
+    assert logged["loss"] == pytest.approx(whole, rel=1e-5)
+
+
 def test_sigterm_saves_and_says_so(tmp_path):
     config = make_config(save_every=100)
     folder = RunFolder(tmp_path / "run")
@@ -119,6 +144,22 @@ def test_sigterm_saves_and_says_so(tmp_path):
     state.load(folder.state, config.model_dump(mode="json"))
     assert state.step == 3
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize(
+    ("recipe", "metrics", "score"),
+    [
+        ("joint", {"voi": 2.0, "psnr": 20.0}, -2.0),
+        ("joint", {"voi": 2.0, "voi_3d": 3.0, "psnr": 20.0}, -3.0),
+        ("dn_only", {"psnr": 20.0}, 20.0),
+    ],
+)
+def test_the_best_has_the_lowest_voi_of_the_volume_or_the_highest_psnr(
+    tmp_path, recipe, metrics, score
+):
+    config = make_config(recipe=recipe, steps=3)
+    state = run(config, RunFolder(tmp_path / "run"), validate=lambda network: metrics)
+    assert state.best == score
 
 
 def test_resuming_another_configuration_is_refused_by_name(tmp_path):
