@@ -116,7 +116,8 @@ def _seconds_per_tile(job: Job) -> float:
     plan = job.model.plan
     predictor = make_predictor(job, worker=0)
     tiles = plan.grid.tiles_meeting(plan.blocks()[0].write_roi)[: plan.batch_size]
-    grey = [read_padded(job.source, tile) for tile in tiles]
+    halo = (predictor.halo, 0, 0)
+    grey = [read_padded(job.source, tile.grow(halo)) for tile in tiles]
     grey += [grey[0]] * (plan.batch_size - len(grey))
     batch = np.stack(grey)
     predictor(batch)
