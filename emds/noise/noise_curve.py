@@ -74,6 +74,8 @@ class CurveFit:
         Grey level at which the variance is the height.
     law : callable
         Variance over mean grey level, both after clipping.
+    expected : (B,) float64
+        Variance of each bin by that law, given the spread of its grey levels.
     misfit : float
         Mean square deviation of the bins in units of their errors, about 1 where the law holds.
     """
@@ -83,6 +85,7 @@ class CurveFit:
     slope: float
     centre: float
     law: VarianceLaw
+    expected: Floats
     misfit: float
 
 
@@ -144,9 +147,10 @@ def fit_curve(curve: NoiseCurve, kind: Kind, levels: GreyRange) -> CurveFit:
         found = start
     law = _law(kind, found, curve.mean, levels)
     scatter = np.maximum(curve.error, 1e-6 * curve.variance.max())
-    squares = np.square((curve.variance - _expected(curve, law)) / scatter)
+    expected = _expected(curve, law)
+    squares = np.square((curve.variance - expected) / scatter)
     misfit = float(squares.sum()) / max(curve.grey.size - 2, 1)
-    return CurveFit(kind, float(found[0]), float(found[1]), curve.mean, law, misfit)
+    return CurveFit(kind, float(found[0]), float(found[1]), curve.mean, law, expected, misfit)
 
 
 def bootstrap_fit(
@@ -208,7 +212,9 @@ def _law(kind: Kind, parameters: Floats, centre: float, levels: GreyRange) -> Va
 
 def _expected(curve: NoiseCurve, law: VarianceLaw) -> Floats:
     width = np.sqrt(curve.spread)
-    return np.sum([weight * law(curve.grey + node * width) for node, weight in _NODES], axis=0)
+    values = [weight * law(curve.grey + node * width) for node, weight in _NODES]
+    expected: Floats = np.sum(values, axis=0)
+    return expected
 
 
 def _deviations(curve: NoiseCurve, law: VarianceLaw) -> Floats:

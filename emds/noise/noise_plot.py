@@ -13,7 +13,8 @@ from emds.noise.estimate import NoiseEstimate
 Floats = NDArray[np.float64]
 
 _WIDTH, _HEIGHT = 640, 420
-_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 20, 44, 52
+_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 20, 62, 52
+_LEGEND = (("error", "measured"), ("fit", "fitted"), ("law", "fitted, before clipping"))
 _STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#333}.title{font-size:15px;font-weight:600}"
     ".axis{stroke:#888}.grid{stroke:#e4e4e4}.point{fill:#1f5fa8}.error{stroke:#1f5fa8}"
@@ -39,9 +40,7 @@ def draw_noise_curve(estimate: NoiseEstimate, title: str) -> str:
     """
     curve, line = estimate.curve, estimate.line
     low, high = _widened(curve.grey.min(), curve.grey.max(), 0.06)
-    grey = np.linspace(low, high, 121)
-    law = line.height + line.slope * (grey - line.centre)
-    fit = line.law(grey)
+    law = line.height + line.slope * (curve.grey - line.centre)
     bars = np.concatenate([curve.variance - 2 * curve.error, curve.variance + 2 * curve.error])
     bottom, top = _widened(min(bars.min(), law.min()), max(bars.max(), law.max()), 0.06)
     # From 0, unless the variances then were a thin line under the upper edge.
@@ -54,7 +53,7 @@ def draw_noise_curve(estimate: NoiseEstimate, title: str) -> str:
         height = _HEIGHT - _TOP - _BOTTOM
         return _TOP + height * (1 - (np.clip(values, bottom, top) - bottom) / (top - bottom))
 
-    parts = [f'<text class="title" x="{_LEFT}" y="26">{escape(title)}</text>']
+    parts = [f'<text class="title" x="{_LEFT}" y="24">{escape(title)}</text>']
     for tick in _ticks(bottom, top):
         at = y(np.array([tick]))[0]
         parts.append(_line("grid", _LEFT, at, _WIDTH - _RIGHT, at))
@@ -70,8 +69,12 @@ def draw_noise_curve(estimate: NoiseEstimate, title: str) -> str:
         f'<text text-anchor="middle" transform="translate(18 {middle}) rotate(-90)">'
         "variance of the noise, grey levels²</text>"
     )
-    parts.append(_polyline("law", x(grey), y(law)))
-    parts.append(_polyline("fit", x(grey), y(fit)))
+    parts.append(_polyline("law", x(curve.grey), y(law)))
+    parts.append(_polyline("fit", x(curve.grey), y(line.expected)))
+    for number, (kind, name) in enumerate(_LEGEND):
+        at = _LEFT + 130.0 * number
+        parts.append(_line(kind, at, 40, at + 26, 40))
+        parts.append(_text(at + 32, 44, name, "start"))
     ends = zip(
         x(curve.grey),
         y(curve.variance),

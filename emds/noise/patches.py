@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from emds.geometry import Triple
@@ -41,8 +42,9 @@ class Patches:
         Mean square of the filtered patch; mean of the grey levels and of their squares, weighted
         as the filter weighs them.
     coarse : (P,) float64
-        Mean square difference of neighbouring cells of 2 voxels a side, scaled so that white
-        noise gives its variance; structure gives more.
+        Mean square difference of neighbouring cells of 2 voxels a side, in the patch and the
+        voxels around it that the filters see, scaled so that white noise gives its variance;
+        structure gives more.
     lagged : (P, 3, LAGS) float64
         Mean product of filtered voxels that lie so far apart along z, y, x; the filter spares
         that axis. NaN where the patch is too small or the axis is not measured.
@@ -113,7 +115,7 @@ def measure_patches(block: NDArray[Any], *, stack: bool, index: int = 0) -> Patc
 
     filtered = {axes: cut(_filter(values, _second_difference, axes), axes) for axes in filters}
     squared = np.square(values)
-    coarse = _coarse_structure(cut(values, ()))
+    coarse = _coarse_structure(values, inside, size)
     lagged = np.full((len(coarse), 3, LAGS), np.nan)
     for axis in inside:
         others = tuple(other for other in inside if other != axis)
@@ -168,14 +170,15 @@ def _mean(patches: Floats) -> Floats:
     return result
 
 
-def _coarse_structure(patches: Floats) -> Floats:
-    depth, height, width = patches.shape[1:]
-    deep = 2 if depth == 4 else 1
-    cells = patches[:, : depth // deep * deep]
-    cells = cells.reshape(-1, depth // deep, deep, height // 2, 2, width // 2, 2)
-    means = cells.mean(axis=(2, 4, 6))
-    axes = [axis for axis in (1, 2, 3) if means.shape[axis] > 1]
-    squares = [_mean(np.square(np.diff(means, axis=axis))) for axis in axes]
+def _coarse_structure(values: Floats, inside: Axes, size: Triple) -> Floats:
+    z, y, x = (side + 2 if axis in inside else side for axis, side in enumerate(size))
+    if any(extent < side for extent, side in zip(values.shape, (z, y, x), strict=True)):
+        return np.zeros(0)
+    windows = sliding_window_view(values, (z, y, x))[:: size[0], :: size[1], :: size[2]]
+    deep = 2 if z == 6 else 1
+    cells = windows.reshape(-1, z // deep, deep, y // 2, 2, x // 2, 2).mean(axis=(2, 4, 6))
+    axes = [axis for axis in (1, 2, 3) if cells.shape[axis] > 1]
+    squares = [_mean(np.square(np.diff(cells, axis=axis))) for axis in axes]
     result: Floats = np.mean(squares, axis=0) * (deep * 4 / 2)
     return result
 

@@ -108,7 +108,7 @@ class NoiseReport:
         """Return one JSON object; what was not measured or not found is null."""
         found = self.estimate
         curve = found.curve
-        columns = (curve.grey, curve.variance, curve.error, found.line.law(curve.grey))
+        columns = (curve.grey, curve.variance, curve.error, found.line.expected)
         names = ("grey", "variance", "error", "fit")
         return self.provenance | {
             "gain": _as_json(found.gain),
