@@ -40,7 +40,7 @@ _FILM_LENGTH = 2.0  # voxels
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A number with its standard error: a bootstrap over blocks, widened where the fit is poor."""
+    """A number with its standard error: from a bootstrap, widened where the fit is poor."""
 
     value: float
     error: float
@@ -144,7 +144,7 @@ def estimate_from_patches(
     Parameters
     ----------
     patches : Patches
-        From several blocks, for errors come from how much these differ.
+        From all over the image.
     levels : GreyRange
         Of the image.
     stack : bool
@@ -166,7 +166,7 @@ def estimate_from_patches(
     >>> rng = np.random.default_rng(0)
     >>> clean = np.linspace(40, 200, 66)
     >>> noisy = 2 * rng.poisson(clean / 2, (8, 18, 66, 66)) + rng.normal(0, 6, (8, 18, 66, 66))
-    >>> tables = [measure_patches(block, stack=True, index=i) for i, block in enumerate(noisy)]
+    >>> tables = [measure_patches(block, stack=True) for block in noisy]
     >>> found = estimate_from_patches(join_patches(tables), grey_range(noisy), stack=True, rng=rng)
     >>> round(found.gain.value, 1), round(found.sigma.value)
     (2.0, 6)

@@ -18,6 +18,7 @@ Kind = Literal["line", "film"]
 
 _MOST_BINS = 16
 _PATCHES_PER_BIN = 40
+_PATCHES_PER_GROUP = 8
 _REPLICATES = 200
 _FLOOR = 1e-3  # of the variance at the mean grey level; a law stays above it
 
@@ -35,15 +36,15 @@ class NoiseCurve:
     grey, variance : (B,) float64
         Means of the bin.
     error : (B,) float64
-        Standard error of the variance, from the scatter of the blocks.
+        Standard error of the variance, from the scatter of groups of neighbouring patches.
     spread : (B,) float64
         Variance of the noise-free grey level within the bin, inside patches and between them.
         Where the curve bends, the bin's variance is not that at its mean.
     count : (B,) float64
         Patches.
     sums : (K, B, 4) float64
-        What the above was computed from: for each of K blocks, patches and the sums of their
-        grey levels, variances and squares.
+        What the above was computed from: for each of K groups, the number of patches and the
+        sums of their grey levels, variances and squares.
     """
 
     grey: Floats
@@ -111,14 +112,14 @@ def measure_curve(
     bins = int(np.clip(len(patches) // _PATCHES_PER_BIN, 2, _MOST_BINS))
     edges = np.quantile(grey, np.linspace(0, 1, bins + 1)[1:-1])
     place = np.searchsorted(edges, grey, side="right")
-    _, block = np.unique(patches.block, return_inverse=True)
-    blocks = int(block.max()) + 1
-    sums = np.zeros((blocks, bins, 4))
-    np.add.at(sums, (block, place), np.stack([np.ones_like(grey), grey, variance, square], 1))
+    group = np.arange(len(patches)) // _PATCHES_PER_GROUP
+    groups = int(group[-1]) + 1
+    sums = np.zeros((groups, bins, 4))
+    np.add.at(sums, (group, place), np.stack([np.ones_like(grey), grey, variance, square], 1))
     sums = sums[:, sums[:, :, 0].sum(axis=0) > 0]
     curve = _summarise(sums)
     off = sums[:, :, 2] - curve.variance * sums[:, :, 0]
-    few = blocks / max(blocks - 1, 1)
+    few = groups / (groups - 1)
     return replace(curve, error=np.sqrt(few * np.square(off).sum(axis=0)) / curve.count)
 
 
@@ -156,7 +157,7 @@ def fit_curve(curve: NoiseCurve, kind: Kind, levels: GreyRange) -> CurveFit:
 def bootstrap_fit(
     curve: NoiseCurve, fit: CurveFit, levels: GreyRange, rng: np.random.Generator
 ) -> Floats:
-    """Fit resampled blocks: heights and slopes whose scatter is the uncertainty of the fit.
+    """Fit resampled groups: heights and slopes whose scatter is the uncertainty of the fit.
 
     Bins and chosen patches stay. Each replicate is one Gauss–Newton step from the fit.
 
@@ -176,12 +177,12 @@ def bootstrap_fit(
         [(off(curve, at_fit + step) - base) / step.sum() for step in np.diag(steps)], axis=1
     )
     solve = np.linalg.pinv(jacobian)
-    blocks = len(curve.sums)
+    groups = len(curve.sums)
     replicates = np.zeros((_REPLICATES, 2))
     for replicate in replicates:
-        times = np.bincount(rng.integers(0, blocks, blocks), minlength=blocks)
+        times = np.bincount(rng.integers(0, groups, groups), minlength=groups)
         sums = np.tensordot(times, curve.sums, axes=1)
-        # A bin that no drawn block fills keeps its value.
+        # A bin that no drawn group fills keeps its value.
         sums = np.where(sums[:, :1] > 0, sums, curve.sums.sum(axis=0))
         replicate[:] = at_fit - solve @ off(_summarise(sums[None]), at_fit)
     return replicates

@@ -34,7 +34,7 @@ SECTION_FILTERS: tuple[Axes, ...] = ((1, 2),)
 
 @dataclass(frozen=True, slots=True)
 class Patches:
-    """Measurements of P patches with F filters.
+    """Measurements of P patches with F filters; neighbours in the table are near in the image.
 
     Attributes
     ----------
@@ -48,8 +48,6 @@ class Patches:
     lagged : (P, 3, LAGS) float64
         Mean product of filtered voxels that lie so far apart along z, y, x; the filter spares
         that axis. NaN where the patch is too small or the axis is not measured.
-    block : (P,) int64
-        The block that a patch is from.
     """
 
     variance: Floats
@@ -57,7 +55,6 @@ class Patches:
     square: Floats
     coarse: Floats
     lagged: Floats
-    block: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.coarse)
@@ -84,7 +81,7 @@ def patch_shape(shape: Triple, stack: bool) -> Triple:
     return (min(4, shape[0] - 2), 8, 8) if stack else (1, 16, 16)
 
 
-def measure_patches(block: NDArray[Any], *, stack: bool, index: int = 0) -> Patches:
+def measure_patches(block: NDArray[Any], *, stack: bool) -> Patches:
     """Cut a block into patches and measure each; constant patches are left out.
 
     Parameters
@@ -95,8 +92,6 @@ def measure_patches(block: NDArray[Any], *, stack: bool, index: int = 0) -> Patc
     stack : bool
         Adjacent sections are alike, so that differences across them cancel the image too.
         Needs three sections.
-    index : int
-        Number of the block, kept with its patches.
 
     Examples
     --------
@@ -129,7 +124,6 @@ def measure_patches(block: NDArray[Any], *, stack: bool, index: int = 0) -> Patc
         square=np.stack([_mean(cut(_filter(squared, _spread, a), a)) for a in filters], axis=1),
         coarse=coarse,
         lagged=lagged,
-        block=np.full(len(coarse), index, np.int64),
     )
     return patches.take(patches.variance.min(axis=1) > 0)
 

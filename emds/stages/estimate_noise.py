@@ -96,7 +96,7 @@ def estimate_noise(
     ranges: list[GreyRange] = []
     for index, box in enumerate(boxes):
         block = source.read(box)
-        tables.append(measure_patches(block, stack=stack, index=index))
+        tables.append(measure_patches(block, stack=stack))
         ranges.append(grey_range(block))
         if progress:
             progress(index + 1, len(boxes), "estimate-noise")
