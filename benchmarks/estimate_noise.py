@@ -88,9 +88,7 @@ def table(rows: list[dict]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--data", type=Path, default=Path("../shared/data/flyem_medulla_raw_174x520x520.h5")
-    )
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/flyem_medulla.h5"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()

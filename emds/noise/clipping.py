@@ -11,7 +11,7 @@ from scipy.special import ndtr
 Floats = NDArray[np.float64]
 VarianceLaw = Callable[[Floats], Floats]
 
-_STEPS = 512
+_STEPS = 200
 _REACH = 4.0  # standard deviations beyond the ends that a mean before clipping may lie
 
 
@@ -65,8 +65,11 @@ def clipped_law(law: VarianceLaw, low: float, high: float) -> VarianceLaw:
         Least and greatest grey value that occur. Where nothing is clipped they are so far from
         any mean that the law is returned as it is.
     """
-    reach = _REACH * float(np.sqrt(law(np.array([low, high])).max()))
-    before = np.linspace(low - reach, high + reach, _STEPS)
+    # Between the ends nothing bends but the law; near them steps are a fraction of the deviation.
+    ends = np.array([low, high])
+    reach = _REACH * np.sqrt(law(ends))
+    near = [np.linspace(end - r, end + r, _STEPS) for end, r in zip(ends, reach, strict=True)]
+    before = np.unique(np.concatenate([*near, np.linspace(low, high, _STEPS)]))
     mean, variance = clipped_moments(before, np.sqrt(law(before)), low, high)
     rising = np.concatenate([[True], np.diff(np.maximum.accumulate(mean)) > 0])
 

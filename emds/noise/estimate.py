@@ -32,7 +32,8 @@ Correlations = tuple[Floats, Floats, Floats]
 _LEAST_PATCHES = 30
 _ROUNDS = 4  # choose patches, fit, choose again
 _SMOOTH = 1.5  # coarse structure that noise alone explains, in units of its variance
-_SMOOTHEST = 0.1  # share of the patches that is used even if all of them are structured
+_SMOOTHEST = 0.1  # share of the patches that is used even if all of them are structured,
+_FEWEST = 24  # and number
 _ENOUGH = 0.3  # share of the noise that a filter must let pass to measure it
 _AGREE = 1.05  # filters whose variance is this close to the least see no image
 _FILM_LENGTH = 2.0  # voxels
@@ -176,7 +177,7 @@ def estimate_from_patches(
             f"noise is estimated from at least {_LEAST_PATCHES} patches of about 256 voxels that "
             f"are not constant, but there are {len(patches)}. Give a larger region."
         )
-    keep = patches.coarse <= np.quantile(patches.coarse, _SMOOTHEST)
+    keep = patches.coarse <= _smoothest(patches.coarse)
     for _ in range(_ROUNDS):
         kept = patches.take(keep)
         correlation = _correlations(kept)
@@ -186,8 +187,9 @@ def estimate_from_patches(
         noise = line.law(patches.mean[:, used].mean(axis=1))
         if stack:
             noise = noise * passed_by_cells(correlation)
-        roughness = patches.coarse / noise
-        keep = roughness <= max(_SMOOTH, float(np.quantile(roughness, _SMOOTHEST)))
+        # Where all is clipped the law is 0.
+        roughness = patches.coarse / np.maximum(noise, 1e-3 * curve.mean_variance)
+        keep = roughness <= max(_SMOOTH, _smoothest(roughness))
     film = fit_curve(curve, "film", levels)
     mean = float(patches.mean.mean())
     samples = _replicates(curve, line, levels, rng)
@@ -209,6 +211,12 @@ def estimate_from_patches(
         film=film,
         patches=len(kept),
     )
+
+
+def _smoothest(roughness: Floats) -> float:
+    """Return the limit below which the patches lie that are used in any case."""
+    wanted = max(round(_SMOOTHEST * len(roughness)), _FEWEST)
+    return float(np.sort(roughness)[wanted - 1])
 
 
 def _correlations(patches: Patches) -> Correlations:

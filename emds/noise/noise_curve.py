@@ -20,7 +20,8 @@ _MOST_BINS = 16
 _PATCHES_PER_BIN = 40
 _PATCHES_PER_GROUP = 8
 _REPLICATES = 200
-_FLOOR = 1e-3  # of the variance at the mean grey level; a law stays above it
+_FLOOR = 1e-3  # of the mean variance: laws and errors are taken to be above it
+_LEAST_VARIANCE = 1e-12
 
 # Three points and weights that stand for a spread of grey levels: mean, variance and kurtosis are
 # those of a normal distribution (Gauss–Hermite).
@@ -58,6 +59,11 @@ class NoiseCurve:
     def mean(self) -> float:
         """Mean grey level of all patches."""
         return float(np.average(self.grey, weights=self.count))
+
+    @property
+    def mean_variance(self) -> float:
+        """Mean variance of all patches; above 0, even where rounding is all there is."""
+        return max(float(np.average(self.variance, weights=self.count)), _LEAST_VARIANCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +141,7 @@ def fit_curve(curve: NoiseCurve, kind: Kind, levels: GreyRange) -> CurveFit:
     levels : GreyRange
         The noise is taken to be clipped at its ends.
     """
-    height = float(np.average(curve.variance, weights=curve.count))
+    height = curve.mean_variance
     scale = _scale(curve, kind, height)
 
     def off(parameters: Floats) -> Floats:
@@ -147,7 +153,7 @@ def fit_curve(curve: NoiseCurve, kind: Kind, levels: GreyRange) -> CurveFit:
     else:
         found = start
     law = _law(kind, found, curve.mean, levels)
-    scatter = np.maximum(curve.error, 1e-6 * curve.variance.max())
+    scatter = np.maximum(curve.error, _FLOOR * height)
     expected = _expected(curve, law)
     squares = np.square((curve.variance - expected) / scatter)
     misfit = float(squares.sum()) / max(curve.grey.size - 2, 1)
@@ -202,7 +208,7 @@ def _scale(curve: NoiseCurve, kind: Kind, height: float) -> Floats:
 
 
 def _law(kind: Kind, parameters: Floats, centre: float, levels: GreyRange) -> VarianceLaw:
-    height, slope = max(float(parameters[0]), 1e-12), float(parameters[1])
+    height, slope = max(float(parameters[0]), _LEAST_VARIANCE), float(parameters[1])
 
     def before(grey: Floats) -> Floats:
         away = grey - centre if kind == "line" else np.square(grey) - centre**2
@@ -219,5 +225,6 @@ def _expected(curve: NoiseCurve, law: VarianceLaw) -> Floats:
 
 
 def _deviations(curve: NoiseCurve, law: VarianceLaw) -> Floats:
-    off: Floats = (_expected(curve, law) - curve.variance) / curve.variance * np.sqrt(curve.count)
+    scatter = np.maximum(curve.variance, _FLOOR * curve.mean_variance) / np.sqrt(curve.count)
+    off: Floats = (_expected(curve, law) - curve.variance) / scatter
     return off

@@ -39,3 +39,12 @@ def test_far_from_the_ends_nothing_is_clipped():
     after = clipped_law(lambda grey: 30 + 0.5 * np.maximum(grey, 0), 0.0, 65535.0)
     grey = np.array([3000.0, 20000.0, 50000.0])
     np.testing.assert_allclose(after(grey), 30 + 0.5 * grey, rtol=1e-3)
+
+
+def test_one_stray_voxel_does_not_hide_the_clipping():
+    def law(grey):
+        return 900 + 2.0 * np.maximum(grey, 0)
+
+    mean, variance = reference_moments(40.0, np.sqrt(law(40.0)), 20.0, 65535.0)
+    after = clipped_law(law, 20.0, 65535.0)
+    np.testing.assert_allclose(after(np.array([mean])), variance, rtol=2e-3)

@@ -141,6 +141,13 @@ def test_correlated_noise_keeps_its_strength():
     assert found.total.value == pytest.approx(15, rel=0.04)
 
 
+@pytest.mark.parametrize("stack", [True, False])
+def test_an_image_without_noise_has_next_to_none(stack):
+    image = smooth_image()
+    assert estimate(image, stack).total.value < 0.5
+    assert estimate(image / 255.0, stack).total.value < 2e-3
+
+
 def test_too_few_patches_are_refused():
     with pytest.raises(DataError, match=r"at least 30 patches .* there are 27"):
         estimate(np.random.default_rng(0).normal(size=(16, 34, 34)))
