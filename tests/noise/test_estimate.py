@@ -92,6 +92,15 @@ def test_clipping_is_allowed_for():
     assert found.sigma.value == pytest.approx(80, rel=0.02)
 
 
+def test_grey_levels_that_vary_within_a_patch_bend_the_clipped_curve():
+    """Of clipped noise, the variance at the mean is not the mean of the variances."""
+    field = gaussian_filter(np.random.default_rng(0).normal(size=(48, 130, 130)), (2, 4, 4))
+    clean = np.clip(np.rint(125 + 45 * field / field.std()), 0, 255).astype(np.uint8)
+    found = estimate(add_noise(clean, GaussianPoisson(sigma=70, lam=4), seed=0))
+    assert found.curve.spread.mean() > 20**2, "test invalid"
+    assert found.sigma.value == pytest.approx(70, rel=0.015)
+
+
 def test_scaling_the_image_scales_gain_and_sigma():
     noisy = add_noise(smooth_image(), GaussianPoisson(sigma=10, lam=0.5), seed=1).astype(float)
     one, other = estimate(noisy), estimate(noisy * 50 + 1000, offset=1000)
