@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from emds.noise import add_noise, make_noise_model
     from emds.segmentation.affinities import AffinitySpec
     from emds.segmentation.mutex_watershed import mutex_watershed
+    from emds.stages.estimate_noise import estimate_noise
     from emds.stages.evaluate import evaluate
     from emds.stages.inference import denoise, run, segment
     from emds.stages.plan import InferenceOptions
@@ -33,6 +34,7 @@ __all__ = [
     "add_noise",
     "create_volume",
     "denoise",
+    "estimate_noise",
     "evaluate",
     "load_checkpoint",
     "make_noise_model",
@@ -50,6 +52,7 @@ _HOME = {
     "add_noise": "emds.noise",
     "create_volume": "emds.io",
     "denoise": "emds.stages.inference",
+    "estimate_noise": "emds.stages.estimate_noise",
     "evaluate": "emds.stages.evaluate",
     "load_checkpoint": "emds.networks.checkpoint",
     "make_noise_model": "emds.noise",

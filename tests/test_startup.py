@@ -48,7 +48,7 @@ def test_opening_a_volume_needs_no_torch():
 def test_every_public_name_resolves():
     import emds
 
-    assert len(emds.__all__) == len(set(emds.__all__)) <= 16
+    assert len(emds.__all__) == len(set(emds.__all__)) <= 17
     assert set(emds.__all__) <= set(dir(emds))
     for name in emds.__all__:
         assert getattr(emds, name).__doc__ if name != "__version__" else emds.__version__

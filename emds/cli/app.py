@@ -29,6 +29,7 @@ app = typer.Typer(
 
 _EXAMPLES: dict[Callable[..., None], str] = {
     commands.simulate_noise: "emds simulate-noise raw.tif --type gaussian-poisson",
+    commands.estimate_noise: "emds estimate-noise noisy.zarr --plot noise.svg",
     commands.train: "emds train raw.tif labels.tif --preset cpu --out runs/mine",
     inference.denoise: "emds denoise noisy.zarr --out denoised.zarr",
     inference.segment: "emds segment noisy.zarr --checkpoint model.pt --out seg.zarr",

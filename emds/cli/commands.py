@@ -89,6 +89,56 @@ def simulate_noise(
     typer.echo(written)
 
 
+def estimate_noise(
+    ctx: typer.Context,
+    volume: options.AnyVolume,
+    offset: Annotated[
+        float | None,
+        typer.Option(metavar="GREY", help="Grey level of zero electrons.  [default: 0]"),
+    ] = None,
+    voxels: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="How many to read, about.  [default: 33,554,432]"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the blocks sampled.")] = 0,
+    roi: options.RoiText = None,
+    key: options.Key = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="SVG to write: variance over grey level, and the fit."),
+    ] = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Estimate the noise of a volume from the volume itself.
+
+    Printed are gain, lambda, sigma and correlation length with standard errors, and the options
+    that make simulate-noise add such noise.
+    """
+    from emds.io import open_volume
+    from emds.stages.estimate_noise import DEFAULT_VOXELS
+    from emds.stages.estimate_noise import estimate_noise as stage
+
+    with open_volume(volume, key=key, role="raw") as source, console_of(ctx).progress() as progress:
+        report = stage(
+            source,
+            offset=offset,
+            roi=parse_roi(roi, source),
+            voxels=voxels or DEFAULT_VOXELS,
+            seed=seed,
+            plot=plot,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    if as_json:
+        print_json(report.to_dict())
+        return
+    print_measures(report.rows())
+    if report.options:
+        typer.echo(report.matching_command())
+    console_of(ctx).note(*report.notes)
+
+
 def train(
     ctx: typer.Context,
     raw: Annotated[

@@ -72,6 +72,7 @@ def _sections(name: str, text: str) -> Any:
 
 # What is read.
 RawVolume = Annotated[str, typer.Argument(metavar="RAW", help=f"Clean image. {_VOLUME_HELP}")]
+AnyVolume = Annotated[str, typer.Argument(metavar="VOLUME", help=f"Image. {_VOLUME_HELP}")]
 NoisyVolume = Annotated[str, typer.Argument(metavar="NOISY", help=f"Image. {_VOLUME_HELP}")]
 Key = Annotated[
     str | None,

@@ -41,6 +41,38 @@ def test_simulate_noise_passes_its_options_on(place, emds_ok):
     np.testing.assert_array_equal(read("weak.zarr"), add_noise(clean(place), model, seed=0))
 
 
+def big_noisy(name):
+    """Write a stack with room for patches: smooth blobs with sensor noise."""
+    grey = np.sin(np.mgrid[:16, :96, :96] / [[[[9]]], [[[17]]], [[[23]]]]).sum(axis=0)
+    clean = np.rint(125 + 25 * grey).astype(np.uint8)
+    model = make_noise_model("gaussian-poisson", sigma=6, lam=0.5)
+    write(name, add_noise(clean, model, seed=0))
+
+
+def test_estimate_noise_prints_a_table_and_a_command_that_works(place, emds_ok):
+    big_noisy("noisy.tif")
+    *table, command = emds_ok("estimate-noise", "noisy.tif", "--plot", "noise.svg").splitlines()
+    assert table[0].split() == ["measure", "value"]
+    assert [line.split()[0] for line in table[1:5]] == ["gain", "lambda", "sigma", "offset"]
+    assert (place / "noise.svg").read_text(encoding="utf-8").startswith("<svg")
+    words = command.split()
+    assert words[:3] == ["emds", "simulate-noise", "RAW"]
+    emds_ok("simulate-noise", "raw.tif", *words[3:], "--out", "same.zarr")
+    model = make_noise_model("gaussian-poisson", sigma=float(words[6]), lam=float(words[9]))
+    np.testing.assert_array_equal(read("same.zarr"), add_noise(clean(place), model, seed=0))
+
+
+def test_estimate_noise_prints_one_json_object(place, emds_ok):
+    big_noisy("noisy.tif")
+    options = ("--offset", 3, "--roi", "0:16,0:90", "--seed", 7, "--voxels", 100_000)
+    report = json.loads(emds_ok("estimate-noise", "noisy.tif", "--json", *options))
+    assert report["gain"]["value"] == pytest.approx(2, rel=0.3)
+    assert (report["offset"], report["offset_from"]) == (3, "given")
+    assert (report["seed"], report["voxels"]) == (7, 100_000)
+    assert report["roi"] == {"offset": [0, 0, 0], "shape": [16, 90, 96]}
+    assert len(report["curve"]["grey"]) == len(report["curve"]["fit"])
+
+
 def test_a_region_gets_the_noise_of_the_whole(place, emds_ok):
     emds_ok("simulate-noise", "raw.tif", "--type", "poisson", "--out", "whole.zarr")
     roi = ("--roi", "2:5,8:40")

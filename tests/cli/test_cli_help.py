@@ -7,10 +7,12 @@ from emds.cli.app import app
 from emds.config import PRESETS, TrainConfig
 from emds.metrics.report import PROTOCOLS
 from emds.noise import NOISE_MODELS
+from emds.stages.estimate_noise import DEFAULT_VOXELS
 from emds.stages.plan import InferenceOptions
 from emds.training.recipes import RECIPES
 
-NAMES = ["simulate-noise", "train", "denoise", "segment", "run", "evaluate", "info", "demo"]
+NAMES = ["simulate-noise", "estimate-noise", "train", "denoise", "segment", "run", "evaluate"]
+NAMES += ["info", "demo"]
 
 
 def test_every_command_has_help_with_an_example(emds_ok):
@@ -42,6 +44,7 @@ def test_names_in_the_help_are_those_that_exist(emds_ok):
     assert f"[default: {TrainConfig().recipe}]" in flat["train"]
     assert f"[default: {TrainConfig().seed}]" in flat["train"]
     assert all(kind in flat["simulate-noise"] for kind in NOISE_MODELS)
+    assert f"[default: {DEFAULT_VOXELS:,}]" in flat["estimate-noise"]
     assert {choice.value for choice in options.Protocol} == {*PROTOCOLS, "all"}
     assert all(f"{protocol}:" in flat["evaluate"] for protocol in PROTOCOLS)
 
