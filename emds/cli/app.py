@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import emds
-from emds.cli import commands, inference
+from emds.cli import commands, inference, noise
 from emds.cli.console import Console, show_messages
 from emds.cli.reporting import ReportingGroup
 
@@ -28,8 +28,8 @@ app = typer.Typer(
 )
 
 _EXAMPLES: dict[Callable[..., None], str] = {
-    commands.simulate_noise: "emds simulate-noise raw.tif --type gaussian-poisson",
-    commands.estimate_noise: "emds estimate-noise noisy.zarr --plot noise.svg",
+    noise.simulate_noise: "emds simulate-noise raw.tif --type gaussian-poisson",
+    noise.estimate_noise: "emds estimate-noise noisy.zarr --plot noise.svg",
     commands.train: "emds train raw.tif labels.tif --preset cpu --out runs/mine",
     inference.denoise: "emds denoise noisy.zarr --out denoised.zarr",
     inference.segment: "emds segment noisy.zarr --checkpoint model.pt --out seg.zarr",

@@ -1,0 +1,135 @@
+"""The commands about noise: adding it, and estimating what is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emds.cli import options
+from emds.cli.console import console_of, print_json
+from emds.cli.inputs import parse_roi
+
+
+def simulate_noise(
+    ctx: typer.Context,
+    raw: options.RawVolume,
+    kind: Annotated[
+        options.NoiseKind,
+        typer.Option("--type", metavar="KIND", help="gaussian-poisson, film, gaussian or poisson."),
+    ],
+    sigma: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="LO HI", help="Gaussian standard deviation, grey levels.  [default: 55 85]"
+        ),
+    ] = None,
+    lam: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="LO HI", help="Poisson: electrons per grey level.  [default: 0.6 0.8]"
+        ),
+    ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="gaussian-poisson: shot, additive, gain; film: minmax, unitmean.  "
+            "[default: shot; minmax]",
+        ),
+    ] = None,
+    film_kernel: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Film: side of the blur, voxels, odd.  [default: 5]"),
+    ] = None,
+    film_max: Annotated[
+        float | None, typer.Option(min=0, metavar="X", help="Film: largest factor.  [default: 1.5]")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Same seed, same noise.")] = 0,
+    roi: options.RoiText = None,
+    key: options.Key = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="PATH",
+            help="Volume to write.  [default: RAW_noisy.zarr beside RAW]",
+        ),
+    ] = None,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Add noise to a clean image, and print the output's path.
+
+    Strengths are drawn anew for each section between LO and HI. The noise of a voxel depends on
+    the seed and its position alone, so a region gets the very bytes that the whole would give.
+    """
+    from emds.io import open_volume
+    from emds.noise import make_noise_model
+    from emds.stages.simulate_noise import simulate_noise as stage
+
+    asked = {"sigma": sigma, "lam": lam, "mode": mode, "kernel": film_kernel, "maximum": film_max}
+    given = {name: value for name, value in asked.items() if value is not None}
+    model = make_noise_model(kind, **given)
+    with open_volume(raw, key=key, role="raw") as source, console_of(ctx).progress() as progress:
+        written = stage(
+            source,
+            model,
+            out=out,
+            seed=seed,
+            roi=parse_roi(roi, source),
+            overwrite=overwrite,
+            progress=progress,
+        )
+    typer.echo(written)
+
+
+def estimate_noise(
+    ctx: typer.Context,
+    volume: options.AnyVolume,
+    offset: Annotated[
+        float | None,
+        typer.Option(metavar="GREY", help="Grey level of zero electrons.  [default: 0]"),
+    ] = None,
+    voxels: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="How many to read, about.  [default: 33,554,432]"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the blocks sampled.")] = 0,
+    roi: options.RoiText = None,
+    key: options.Key = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="SVG to write: variance over grey level, and the fit."),
+    ] = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Estimate the noise of a volume from the volume itself.
+
+    Printed are gain, lambda, sigma and correlation length with standard errors, and the options
+    that make simulate-noise add such noise.
+    """
+    from emds.io import open_volume
+    from emds.stages.estimate_noise import DEFAULT_VOXELS
+    from emds.stages.estimate_noise import estimate_noise as stage
+
+    with open_volume(volume, key=key, role="raw") as source, console_of(ctx).progress() as progress:
+        report = stage(
+            source,
+            offset=offset,
+            roi=parse_roi(roi, source),
+            voxels=voxels or DEFAULT_VOXELS,
+            seed=seed,
+            plot=plot,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    if as_json:
+        print_json(report.to_dict())
+        return
+    print_measures(report.rows())
+    if report.options:
+        typer.echo(report.matching_command())
+    console_of(ctx).note(*report.notes)
