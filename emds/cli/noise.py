@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from emds.cli import options
-from emds.cli.console import console_of, print_json
+from emds.cli.console import console_of, print_json, print_measures
 from emds.cli.inputs import parse_roi
 
 
