@@ -54,10 +54,11 @@ def main() -> None:
     with create_volume(folder / "noisy.zarr", shape=values.shape, dtype=np.uint8) as volume:
         volume.write(volume.roi, values)
     source = open_volume(folder / "noisy.zarr")
-    plan = plan_inference(source, checkpoint, options, device.type)
+    plan = plan_inference(source, checkpoint, options, device.type, channels=1)
     tiles = len(plan.grid.tiles_meeting(source.roi))
     batches = -(-tiles // plan.batch_size)
-    batch = torch.rand(plan.batch_size, 1, *plan.grid.tile[1:], device=device) * 2 - 1
+    sections = checkpoint.architecture["in_slices"]
+    batch = torch.rand(plan.batch_size, sections, *plan.grid.tile[1:], device=device) * 2 - 1
     batch = batch.contiguous(memory_format=torch.channels_last)
     rows = []
     for number in range(arguments.repeats):
