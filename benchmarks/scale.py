@@ -46,12 +46,11 @@ class RepeatedVolume(Volume):
 
     def read(self, roi=None):
         box = roi or self.roi
-        places = (
-            (np.arange(b, e) + self.shift) // self.zoom % n
-            for b, e, n in zip(box.offset, box.end, self.values.shape[-3:], strict=True)
-        )
-        z, y, x = places
-        return np.ascontiguousarray(self.values[..., z[:, None, None], y[:, None], x])
+        found = self.values
+        for axis, (b, e) in enumerate(zip(box.offset, box.end, strict=True), start=-3):
+            places = (np.arange(b, e) + self.shift) // self.zoom % found.shape[axis]
+            found = found.take(places, axis=axis)
+        return np.ascontiguousarray(found)
 
 
 def periodic_affinities() -> np.ndarray:
@@ -121,7 +120,7 @@ def evaluate_it(shape, folder: Path, labels: str) -> None:
     from emds.stages.evaluate import evaluate
 
     with open_volume(labels, role="labels") as volume:
-        values = volume.read(Roi.whole(tuple(min(n, 500) for n in volume.shape)))
+        values = volume.read(Roi.whole((125, 250, 250)))
     zoom = -(-shape[0] // values.shape[0])
     truth = RepeatedVolume(values, shape, zoom=zoom)
     evaluate(RepeatedVolume(values, shape, zoom=zoom, shift=3), truth)
