@@ -36,6 +36,7 @@ _EXAMPLES: dict[Callable[..., None], str] = {
     inference.merge: "emds merge seg.zarr",
     commands.evaluate: "emds evaluate seg.zarr gt.h5 --denoised seg.zarr --clean raw.tif",
     upkeep.check: "emds check seg.zarr",
+    upkeep.pyramid: "emds pyramid seg.zarr",
     commands.info: "emds info seg.zarr",
     commands.demo: "emds demo --out demo",
 }

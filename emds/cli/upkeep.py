@@ -1,4 +1,4 @@
-"""The commands that look after an output: ``check``."""
+"""The commands that look after an output: ``check`` and ``pyramid``."""
 
 from __future__ import annotations
 
@@ -37,3 +37,31 @@ def check(
     complaint = report.complaint()
     if complaint is not None:
         raise IncompleteError(complaint)
+
+
+def pyramid(
+    ctx: typer.Context,
+    location: Annotated[
+        str,
+        typer.Argument(metavar="LOCATION", help="An OME-Zarr output of emds."),
+    ],
+    levels: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Lower resolutions there shall be.  [default: until no axis has over 256 voxels]",
+        ),
+    ] = None,
+) -> None:
+    """Add lower resolutions, for quick viewing.
+
+    Images are reduced by the mean, labels by the most frequent id, affinities not at all. Each
+    level halves y and x, and z once its voxels are no longer the longest. A run that was stopped
+    is continued by the same command.
+    """
+    from emds.stages.pyramid import pyramid as stage
+
+    with console_of(ctx).progress() as progress:
+        grown = stage(location, levels=levels, progress=progress)
+    console_of(ctx).note(*map(str, grown))

@@ -30,6 +30,8 @@ from emds.io.source import (
 
 # On an array: emds wrote it and stored every chunk, so one that is not there was lost.
 WRITTEN_WHOLE = "every_chunk_written"
+# On an array: the lower resolution of an image that it holds, once the OME metadata name it.
+LEVEL = "level"
 
 
 class WholeZarrArray(LazyArray):
@@ -138,6 +140,8 @@ def _sources(
     for path in sorted(members):
         if isinstance(members[path], zarr.Array) and _is_below(path, key):
             if path not in levels:
+                if LEVEL in _of_emds(members[path]):
+                    continue  # being made, or left by `emds pyramid` when it was stopped
                 name = path.removeprefix(key).strip("/")
                 sources.append(_plain_source(members[path], root, path, name))
                 continue

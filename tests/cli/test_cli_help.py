@@ -11,7 +11,7 @@ from emds.stages.plan import InferenceOptions
 from emds.training.recipes import RECIPES
 
 NAMES = ["simulate-noise", "train", "denoise", "segment", "run", "evaluate", "info", "demo"]
-NAMES += ["merge", "check"]
+NAMES += ["merge", "check", "pyramid"]
 
 
 def test_every_command_has_help_with_an_example(emds_ok):

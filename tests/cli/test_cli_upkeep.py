@@ -33,3 +33,20 @@ def test_check_fails_with_5_and_says_where(seg, emds):
 def test_check_of_an_unfinished_output(seg, emds_fails):
     seg.rename(seg.with_name("seg.zarr.partial"))
     assert "is unfinished" in emds_fails(5, "check", "seg.zarr")
+
+
+def test_pyramid_says_what_it_added(seg, emds, emds_ok):
+    outcome = emds("pyramid", "seg.zarr", "--levels", 2)
+    assert outcome.code == 0, outcome
+    assert outcome.stdout == ""
+    told = [line for line in outcome.stderr.splitlines() if "levels added" in line]
+    assert told == [
+        f"emds: {place}: 2 levels added; there are 8 × 64 × 64, 4 × 32 × 32, 2 × 16 × 16"
+        for place in ("seg.zarr", "seg.zarr/labels/neurons")
+    ]
+    assert len(emds_ok("check", "seg.zarr").splitlines()) == 1 + 6
+    emds_ok("evaluate", "seg.zarr", "gt.h5", "--protocol", "strict")
+
+
+def test_pyramid_of_what_emds_did_not_write(place, emds_fails):
+    assert "not an OME-Zarr container" in emds_fails(3, "pyramid", "raw.tif")
