@@ -50,3 +50,17 @@ def memory_limit(asked: int | None = None) -> int:
         except (OSError, ValueError):  # no such file, or "max"
             continue
     return available // 4
+
+
+def threads_within(bytes_each: int, asked: int | None = None) -> int:
+    """Return how many threads to use: one for each core, as far as what they hold fits in memory.
+
+    Parameters
+    ----------
+    bytes_each : int
+        What a thread holds.
+    asked : int, optional
+        See `memory_limit`.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(cores or 1, memory_limit(asked) // max(1, bytes_each)))

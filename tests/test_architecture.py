@@ -2,7 +2,8 @@
 
 ::
 
-    cli → stages → {io, noise, tiling, networks, training, segmentation, metrics, execution, demo}
+    cli → stages → {io, noise, tiling, networks, training, segmentation, metrics, execution,
+                    pyramid, demo}
         → {config, compare, geometry, memory, signals, errors}
 """
 
@@ -29,6 +30,7 @@ MAY_IMPORT = {
         "networks",
         "noise",
         "pretrained",
+        "pyramid",
         "segmentation",
         "tiling",
         "training",
@@ -42,6 +44,7 @@ MAY_IMPORT = {
     "networks": set(),
     "noise": set(),
     "pretrained": set(),
+    "pyramid": set(),
     "segmentation": set(),
     "compare": set(),
     "config": set(),
@@ -62,7 +65,7 @@ HOME = {
     "tifffile": {"io"},
     "imagecodecs": {"io"},
     "h5py": {"io"},
-    "numba": {"noise", "segmentation", "metrics", "demo"},
+    "numba": {"noise", "segmentation", "metrics", "pyramid", "demo"},
     "elf": {"segmentation"},
     "bioimage_cpp": {"segmentation"},
     "skimage": {"metrics", "demo"},

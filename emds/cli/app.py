@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import emds
-from emds.cli import commands, inference, noise
+from emds.cli import commands, inference, noise, upkeep
 from emds.cli.console import Console, show_messages
 from emds.cli.reporting import ReportingGroup
 
@@ -36,6 +36,8 @@ _EXAMPLES: dict[Callable[..., None], str] = {
     inference.run: "emds run noisy.zarr --checkpoint model.pt --out seg.zarr",
     inference.merge: "emds merge seg.zarr",
     commands.evaluate: "emds evaluate seg.zarr gt.h5 --denoised seg.zarr --clean raw.tif",
+    upkeep.check: "emds check seg.zarr",
+    upkeep.pyramid: "emds pyramid seg.zarr",
     commands.info: "emds info seg.zarr",
     commands.demo: "emds demo --out demo",
 }

@@ -5,6 +5,7 @@ from emds.execution.presence import at_work, wait_for_workers
 from emds.execution.record import RunRecord
 from emds.execution.serial import BlockWork, Failures, each, run_blocks
 from emds.execution.share import Execution, Shard, parse_shard
+from emds.execution.threads import each_in_threads, map_in_threads
 from emds.execution.workers import share_blocks, take_blocks
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "Shard",
     "at_work",
     "each",
+    "each_in_threads",
+    "map_in_threads",
     "parse_shard",
     "run_blocks",
     "share_blocks",

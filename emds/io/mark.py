@@ -23,10 +23,10 @@ def is_written_by_emds(folder: Path) -> bool:
     """
     if not _is_zarr(folder):
         return False
-    if "emds" in _attributes(folder):
+    if "emds" in attributes_of(folder):
         return True
     arrays = list(_arrays(folder))
-    return bool(arrays) and all("emds" in _attributes(array) for array in arrays)
+    return bool(arrays) and all("emds" in attributes_of(array) for array in arrays)
 
 
 def _is_zarr(folder: Path) -> bool:
@@ -43,7 +43,8 @@ def _arrays(folder: Path) -> Iterator[Path]:
             yield from _arrays(child)
 
 
-def _attributes(folder: Path) -> Mapping[str, Any]:
+def attributes_of(folder: Path) -> Mapping[str, Any]:
+    """Return the attributes of a zarr node of either version; empty where there are none."""
     inside = _content(folder / "zarr.json").get("attributes")
     return {**_content(folder / ".zattrs"), **(inside if isinstance(inside, dict) else {})}
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from emds.geometry import Triple
 from emds.io.source import default_axes
 from emds.io.volume import Nanometres
 
@@ -219,6 +220,49 @@ def build_multiscale(
         content["image-label"] = {"source": {"image": labels_of}} if labels_of else {}
         model = models.LabelImage(**content)
     return _wrapped(model, version)
+
+
+def add_level(attributes: Mapping[str, Any], factor: Triple, method: str) -> dict[str, Any]:
+    """Return the attributes of an image's group with one more level, named after its number.
+
+    A position is that of a voxel's centre. The first voxel of the new level stands for `factor`
+    voxels of the last, and its centre lies amid theirs: half a voxel further for a factor of 2.
+
+    Parameters
+    ----------
+    attributes : mapping
+        As `build_multiscale` made them, without channels.
+    factor : (z, y, x)
+        How many voxels of the last level make one of the new.
+    method : str
+        How its values are found, for viewers.
+
+    Examples
+    --------
+    >>> ome = build_multiscale("raw", "zyx", (40, 8, 8), (0, 0, 0), "0.5")
+    >>> ome = add_level(ome, (1, 2, 2), "mean")["ome"]
+    >>> for transform in ome["multiscales"][0]["datasets"][1]["coordinateTransformations"]:
+    ...     print(transform)
+    {'type': 'scale', 'scale': [40.0, 16.0, 16.0]}
+    {'type': 'translation', 'translation': [0.0, 4.0, 4.0]}
+    """
+    ome = dict(ome_attributes(attributes))
+    image = dict(ome["multiscales"][0])
+    levels = list(image["datasets"])
+    last = {key: step[key] for step in levels[-1]["coordinateTransformations"] for key in step}
+    steps = list(zip(last["scale"], last["translation"], factor, strict=True))
+    added = {
+        "path": str(len(levels)),
+        "coordinateTransformations": [
+            {"type": "scale", "scale": [scale * n for scale, _, n in steps]},
+            {
+                "type": "translation",
+                "translation": [shift + scale * (n - 1) / 2 for scale, shift, n in steps],
+            },
+        ],
+    }
+    ome["multiscales"] = [image | {"datasets": [*levels, added], "type": method}]
+    return {"ome": ome} if "ome" in attributes else ome
 
 
 def build_label_list(names: Sequence[str], version: OmeVersion) -> dict[str, Any]:

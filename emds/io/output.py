@@ -207,7 +207,7 @@ class PendingOutput:
         """Put the finished output in the target's place, on disk to stay."""
         if self.partial.is_dir():
             remove(self.work_folder)
-        _sync_all(self.partial)
+        sync_all(self.partial)
         if self.target.is_dir():
             # A folder that is not empty cannot be replaced in one step.
             self.target.rename(self.target.with_name(f"{self.target.name}.replaced.{os.getpid()}"))
@@ -260,7 +260,8 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _sync_all(path: Path) -> None:
+def sync_all(path: Path) -> None:
+    """Make sure that a file, or a folder with all in it, outlives a crash of the machine."""
     # Many at a time: the file system then gathers them into few journal commits.
     files = _files_below(path)
     with ThreadPoolExecutor(max_workers=_SYNC_AT_ONCE) as pool:

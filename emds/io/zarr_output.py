@@ -14,17 +14,18 @@ from numpy.typing import NDArray
 from typing_extensions import override
 from zarr.codecs import ZstdCodec
 
+from emds import __version__
 from emds.geometry import Roi, Triple
 from emds.io.ome import OmeVersion, build_label_list, build_multiscale
 from emds.io.output import Claim, PendingOutput, remove, sync
 from emds.io.source import Role
 from emds.io.volume import Nanometres
 from emds.io.writable import ArraySpec, WritableVolume, as_json, clipped_chunks
-from emds.io.zarr_volume import WRITTEN_WHOLE, chunk_files
+from emds.io.zarr_volume import LEVEL, WRITTEN_WHOLE, chunk_files
 
 
 class ZarrImage(WritableVolume):
-    """One image of a container: the array ``0`` of an OME-Zarr group.
+    """One image of a container: an array of an OME-Zarr group, named after its level.
 
     Parameters
     ----------
@@ -40,6 +41,8 @@ class ZarrImage(WritableVolume):
         Puts emds' own attributes where they belong.
     owner : Container or None
         The container of which this is the only image, and which it therefore commits.
+    level : int
+        0 is the image itself, others are lower resolutions of it.
     """
 
     def __init__(
@@ -50,18 +53,20 @@ class ZarrImage(WritableVolume):
         spec: ArraySpec,
         store_attributes: Callable[[Mapping[str, Any]], None],
         owner: Container | None = None,
+        level: int = 0,
     ) -> None:
         super().__init__(location, spec)
+        name = str(level)
         self._owner = owner
-        self._folder = folder / "0"
+        self._folder = folder / name
         self._store_attributes = store_attributes
-        if "0" in group:  # made by another process, or by a run that is being resumed
-            found = group["0"]
+        if name in group:  # made by another process, or by a run that is being resumed
+            found = group[name]
             assert isinstance(found, zarr.Array)
             assert found.chunks == spec.array_chunks
             self._array: zarr.Array[Any] = found
         else:
-            self._array = _create_array(group, spec)
+            self._array = _create_array(group, spec, level)
             self.set_attributes(spec.attributes)
 
     @override
@@ -343,14 +348,17 @@ def create_zarr_volume(
         raise
 
 
-def _create_array(group: zarr.Group, spec: ArraySpec) -> zarr.Array[Any]:
+def _create_array(group: zarr.Group, spec: ArraySpec, level: int) -> zarr.Array[Any]:
     """Make the array so that damage shows: checksums, and every chunk stored.
 
     Without checksums a flipped bit reads back as a plausible voxel; without empty chunks one that
     was lost reads back as zeros.
     """
+    marker: dict[str, Any] = {WRITTEN_WHOLE: True, "role": spec.role}
+    if level:
+        marker |= {LEVEL: level, "version": __version__}
     return group.create_array(
-        "0",
+        str(level),
         shape=spec.array_shape,
         dtype=spec.dtype,
         chunks=spec.array_chunks,
@@ -367,5 +375,5 @@ def _create_array(group: zarr.Group, spec: ArraySpec) -> zarr.Array[Any]:
         ),
         config={"write_empty_chunks": True},
         fill_value=0,
-        attributes={"emds": {WRITTEN_WHOLE: True, "role": spec.role}},
+        attributes={"emds": marker},
     )

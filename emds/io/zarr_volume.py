@@ -30,6 +30,8 @@ from emds.io.source import (
 
 # On an array: emds wrote it and stored every chunk, so one that is not there was lost.
 WRITTEN_WHOLE = "every_chunk_written"
+# On an array: the lower resolution of an image that it holds, once the OME metadata name it.
+LEVEL = "level"
 
 
 class WholeZarrArray(LazyArray):
@@ -70,8 +72,15 @@ def chunk_files(
         yield folder / array.metadata.encode_chunk_key(place)
 
 
-def find_zarr_arrays(location: Location) -> Found:
+def find_zarr_arrays(location: Location, *, all_levels: bool = False) -> Found:
     """List the arrays of a zarr array or group; of an OME-Zarr image, its level 0 alone.
+
+    Parameters
+    ----------
+    location : Location
+        A zarr folder, and perhaps a key in it.
+    all_levels : bool
+        Of an OME-Zarr image, list the lower resolutions as well.
 
     Raises
     ------
@@ -86,8 +95,8 @@ def find_zarr_arrays(location: Location) -> Found:
             warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
             node = zarr.open(str(root), mode="r")
             members = _members(node, key)
-            sources = None if members is None else _sources(members, root, key)
-            held = _sources(_members(node, "") or {}, root, "") if sources is None else []
+            sources = None if members is None else _sources(members, root, key, all_levels)
+            held = _sources(_members(node, "") or {}, root, "", False) if sources is None else []
     except MALFORMED as error:
         refuse_os_error(error, shown)
         raise VolumeError(
@@ -116,7 +125,9 @@ def _members(root: Any, key: str) -> dict[str, Any] | None:
     return members
 
 
-def _sources(members: Mapping[str, Any], root: Path, key: str) -> list[ArraySource]:
+def _sources(
+    members: Mapping[str, Any], root: Path, key: str, all_levels: bool
+) -> list[ArraySource]:
     groups = {p: dict(m.attrs) for p, m in members.items() if not isinstance(m, zarr.Array)}
     levels: dict[str, tuple[str, int]] = {}
     for group, attributes in groups.items():
@@ -129,11 +140,13 @@ def _sources(members: Mapping[str, Any], root: Path, key: str) -> list[ArraySour
     for path in sorted(members):
         if isinstance(members[path], zarr.Array) and _is_below(path, key):
             if path not in levels:
+                if LEVEL in _of_emds(members[path]):
+                    continue  # being made, or left by `emds pyramid` when it was stopped
                 name = path.removeprefix(key).strip("/")
                 sources.append(_plain_source(members[path], root, path, name))
                 continue
             group, index = levels[path]
-            if index == 0 or path == key:
+            if index == 0 or path == key or all_levels:
                 image = parse_multiscale(groups[group], index, members[path].ndim)
                 shown = group if index == 0 else path
                 name = shown.removeprefix(key).strip("/") if path != key else ""

@@ -2,7 +2,7 @@
 
 import typer
 
-from emds.cli import commands, inference, options
+from emds.cli import commands, inference, options, upkeep
 from emds.cli.app import app
 from emds.config import PRESETS, TrainConfig
 from emds.metrics.report import PROTOCOLS
@@ -11,8 +11,8 @@ from emds.stages.estimate_noise import DEFAULT_VOXELS
 from emds.stages.plan import InferenceOptions
 from emds.training.recipes import RECIPES
 
-NAMES = ["simulate-noise", "estimate-noise", "train", "denoise", "segment", "run", "evaluate"]
-NAMES += ["info", "demo"]
+NAMES = ["simulate-noise", "estimate-noise", "train", "denoise", "segment", "run", "merge"]
+NAMES += ["evaluate", "check", "pyramid", "info", "demo"]
 
 
 def test_every_command_has_help_with_an_example(emds_ok):
@@ -71,7 +71,7 @@ def test_commands_hold_no_loops():
     import ast
     from pathlib import Path
 
-    for module in (commands, inference):
+    for module in (commands, inference, upkeep):
         tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
         loops = [node for node in ast.walk(tree) if isinstance(node, ast.For | ast.While)]
         assert loops == []
