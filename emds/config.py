@@ -17,6 +17,19 @@ from emds.errors import ConfigError
 from emds.geometry import Triple
 
 Range = tuple[float, float]
+Backbone = Literal[
+    "unet",
+    "dncnn",
+    "dncnn-light",
+    "dncnn-released",
+    "ridnet",
+    "ridnet-light",
+    "ridnet-released",
+    "transunet",
+    "transunet-s",
+    "transunet-xs",
+]
+"""`light`: 16 features; `released`: as in the paper's code; `s`, `xs`: smaller transformers."""
 
 
 class _Model(BaseModel):

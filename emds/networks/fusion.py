@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
 from typing_extensions import override
 
-from emds.networks.iem import IemMode, InstanceEmbedding
+from emds.networks.iem import IemMode, make_embedding
 from emds.networks.unet import UNet, Widths, double_conv
+
+FusionKind = Literal["instance", "plain"]
+"""`instance`: a `FusionNetwork`; `plain`: a `SecondDenoiser`."""
+
+_WIDER = 1.105  # widths of a U-Net that has as many parameters as the fusion network
+
+
+def make_fusion(
+    kind: FusionKind, affinity_channels: int, widths: Widths, window: int, mode: IemMode
+) -> nn.Module:
+    """Return the network that makes the final image; for the rest see `FusionNetwork`."""
+    if kind == "plain":
+        return SecondDenoiser(widths)
+    return FusionNetwork(affinity_channels, widths, window, mode)
+
+
+class SecondDenoiser(nn.Module):
+    """A U-Net as large as the `FusionNetwork` of these widths, blind to affinities: a control."""
+
+    def __init__(self, widths: Widths) -> None:
+        super().__init__()
+        full, half, quarter = (round(_WIDER * width) for width in widths)
+        self.image = UNet(1, 1, (full, half, quarter))
+
+    @override
+    def forward(self, coarse: Tensor, affinities: Tensor | None) -> Tensor:
+        """Return the final image (n, 1, y, x) of the coarse one."""
+        out: Tensor = self.image(coarse)
+        return out
 
 
 class FusionNetwork(nn.Module):
@@ -21,7 +52,7 @@ class FusionNetwork(nn.Module):
     window : int
         Side of the attention window in input pixels; the training crop.
     mode : str
-        See `InstanceEmbedding`.
+        See `emds.networks.iem`.
 
     References
     ----------
@@ -39,8 +70,8 @@ class FusionNetwork(nn.Module):
             double_conv(affinity_channels, full), pool, double_conv(full, half), pool
         )
         self.affinities_eighth = nn.Sequential(double_conv(half, quarter), pool)
-        self.embed_quarter = InstanceEmbedding(half, window // 4, mode)
-        self.embed_eighth = InstanceEmbedding(quarter, window // 8, mode)
+        self.embed_quarter = make_embedding(half, window // 4, mode)
+        self.embed_eighth = make_embedding(quarter, window // 8, mode)
 
     @override
     def forward(self, coarse: Tensor, affinities: Tensor) -> Tensor:
