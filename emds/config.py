@@ -96,7 +96,9 @@ class AugmentConfig(_Model):
 class OptimizerConfig(_Model):
     """How the weights move."""
 
-    name: Literal["adam", "adamw"] = "adamw"
+    name: Literal["adam", "adamw", "sgd"] = Field(
+        "adamw", description="sgd takes the first of betas as its momentum"
+    )
     lr: float = Field(3e-4, gt=0)
     betas: tuple[
         Annotated[float, Field(ge=0, lt=1)],
@@ -134,8 +136,14 @@ class TrainConfig(_Model):
     """Everything that decides the outcome of a training run."""
 
     recipe: str = "joint"
-    width: Literal["tiny", "small", "paper", "large"] = "small"
-    iem_mode: Literal["window", "global", "window_shift", "linear", "released"] = "window"
+    denoiser: Backbone = Field("unet", description="network of the denoiser")
+    segmenter: Backbone = Field("unet", description="network of the segmenter")
+    width: Literal["tiny", "small", "paper", "large"] = Field(
+        "small", description="of the U-Nets and the fusion"
+    )
+    iem_mode: Literal["window", "global", "window_shift", "linear", "released", "cat"] | None = (
+        Field(None, description="how the fusion looks at affinities; None keeps the recipe's")
+    )
     crop: Annotated[int, Field(ge=16, multiple_of=8, description="side of a sample, pixels")] = 256
     batch_size: int = Field(8, gt=0)
     steps: int = Field(20_000, gt=0)

@@ -15,10 +15,10 @@ from emds.geometry import Roi, Triple
 from emds.io import open_volume
 from emds.io.identity import volume_identity
 from emds.io.volume import CachedVolume, Volume
-from emds.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from emds.networks.checkpoint import Checkpoint, save_checkpoint
 from emds.networks.device import choose_device
-from emds.networks.joint import Architecture, JointNetwork
 from emds.segmentation.affinities import PAPER_OFFSETS, AffinitySpec
+from emds.stages.initial_weights import load_initial_weights
 from emds.stages.validation import Validator
 from emds.training.loop import RunFolder, TrainingState, start_state
 from emds.training.loop import train as run_training
@@ -75,14 +75,8 @@ def train(
     chosen = choose_device(device)
 
     torch.manual_seed(config.seed)
-    network = Architecture(
-        networks=recipe.networks,
-        width=config.width,
-        affinity_channels=len(offsets),
-        window=config.crop,
-        iem_mode=config.iem_mode,
-    ).build()
-    _load_initial_weights(network, config, recipe, out)
+    network = recipe.architecture(config, len(offsets)).build()
+    load_initial_weights(network, config, recipe, out)
     sampler = PatchSampler(
         _cached(raw, train_range, config),
         labels and _cached(labels, train_range, config),
@@ -228,36 +222,3 @@ def _cached(volume: Volume, sections: tuple[int, int], config: TrainConfig) -> V
     if roi.size * volume.dtype.itemsize > config.data.cache_gib * 2**30:
         return volume
     return CachedVolume(volume, roi)
-
-
-def _load_initial_weights(
-    network: JointNetwork, config: TrainConfig, recipe: Recipe, out: Path
-) -> None:
-    missing = [part for part in recipe.starts_from if part not in config.init]
-    if missing:
-        part = missing[0]
-        raise ConfigError(
-            f"recipe {config.recipe!r} starts from a trained {part}: give --init {part}=PATH, the "
-            f"checkpoint of a {recipe.starts_from[part]!r} run."
-        )
-    for part, path in config.init.items():
-        if Path(path).resolve().is_relative_to(out.resolve()):
-            raise UsageError(f"--init {part}={path} lies in --out {out}; choose another --out.")
-        source = load_checkpoint(Path(path))
-        target = network.parts().get(part)
-        if target is None or part not in source.networks:
-            raise ConfigError(
-                f"init.{part} = {path}: the recipe has {', '.join(recipe.networks)}, the "
-                f"checkpoint {', '.join(source.networks)}; both must have a {part}."
-            )
-        prefix = f"{part}."
-        weights = {
-            k.removeprefix(prefix): v for k, v in source.weights.items() if k.startswith(prefix)
-        }
-        try:
-            target.load_state_dict(weights)
-        except RuntimeError:
-            raise ConfigError(
-                f"init.{part} = {path}: its width is {source.architecture['width']!r}, this run's "
-                f"{config.width!r}; they must be the same."
-            ) from None

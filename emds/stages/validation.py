@@ -16,6 +16,7 @@ from emds.networks.unet import STRIDE
 from emds.noise import add_noise, make_noise_model
 from emds.segmentation.affinities import AffinitySpec, quantize
 from emds.stages.label import LabelSettings, label_affinities
+from emds.training.recipes import get_recipe
 
 _LARGEST = 1024  # pixels a side: of larger sections the central part is enough to select by
 _NOISE_SEED = 1
@@ -33,7 +34,7 @@ class Validator:
     sections : (int, int)
         The held-out range.
     config : TrainConfig
-        Noise (the first model), number of sections, mutex strides, smallest segment.
+        Recipe, noise (the first model), number of sections, mutex strides, smallest segment.
     spec : AffinitySpec
         Of the segmenter's channels.
     device : torch.device
@@ -75,6 +76,7 @@ class Validator:
                 for clean, roi in zip(self.clean, boxes, strict=True)
             ]
         )
+        self.seen = self.clean if get_recipe(config.recipe).reads == "clean" else self.noisy
         self.truth: MemoryVolume | None = None
         if labels is not None:
             truth = np.concatenate([labels.read(roi) for roi in boxes])
@@ -93,15 +95,16 @@ class Validator:
         Labels are scored section by section (protocol `strict`).
         """
         network.eval()
-        predictions = [self._predict(network, section) for section in self.noisy]
+        predictions = [self._predict(network, section) for section in self.seen]
         metrics: dict[str, float] = {}
         images = [p.image for p in predictions if p.image is not None]
         coarse = [p.coarse for p in predictions if p.coarse is not None]
         logits = [p.logits for p in predictions if p.logits is not None]
-        if images and coarse:
+        if images:
             final = self._to_grey(images)
             metrics["psnr"] = psnr(self.clean, final, 255)
             metrics["ssim"] = ssim(self.clean, final, 255)
+        if coarse:
             metrics["coarse_psnr"] = psnr(self.clean, self._to_grey(coarse), 255)
         if logits and self.truth is not None:
             height, width = self.clean.shape[1:]

@@ -10,6 +10,7 @@ from emds.errors import ConfigError, DataError, OutputExistsError, UsageError
 from emds.io import create_volume, open_volume
 from emds.networks.checkpoint import load_checkpoint
 from emds.stages.inference import run
+from emds.stages.plan import InferenceOptions
 from emds.stages.train import train
 
 
@@ -67,6 +68,61 @@ def test_sequential_keeps_the_denoiser_it_starts_from(stack):
     for name, weights in start.weights.items():
         np.testing.assert_array_equal(trained.weights[name], weights, err_msg=name)
     assert trained.networks == ("denoiser", "segmenter")
+
+
+@pytest.mark.parametrize(
+    ("denoiser", "segmenter"),
+    [("dncnn-light", "unet"), ("ridnet-light", "transunet-xs"), ("transunet-xs", "dncnn-light")],
+)
+def test_any_network_can_be_trained_stored_and_run(stack, denoiser, segmenter):
+    config = config_for(stack, denoiser=denoiser, segmenter=segmenter, steps=1)
+    best = train(config, stack / "run", device="cpu")
+    assert load_checkpoint(best).architecture["segmenter"] == segmenter
+    with open_volume(stack / "raw.h5", role="raw") as raw:
+        options = InferenceOptions(tile=(1, 32, 32), overlap=(0, 0, 0), device="cpu")
+        out = run(raw, best, out=stack / "seg.zarr", options=options)
+    assert open_volume(out, role="labels").read().min() >= 1
+
+
+@pytest.mark.parametrize(
+    ("recipe", "scores"),
+    [
+        ("seg_clean", {"voi"}),
+        ("wo_dn2seg", {"psnr", "voi"}),
+        ("wo_seg2dn", {"psnr", "coarse_psnr", "voi"}),
+        ("dn_deep", {"psnr", "coarse_psnr"}),
+    ],
+)
+def test_a_recipe_is_judged_by_what_it_makes(stack, recipe, scores):
+    best = train(config_for(stack, recipe=recipe, steps=1), stack / "run", device="cpu")
+    metrics = load_checkpoint(best).metrics.keys()
+    assert metrics & {"psnr", "coarse_psnr", "voi"} == scores
+
+
+def test_a_denoiser_learns_for_the_segmenter_it_starts_with(stack):
+    segmenter = train(config_for(stack, recipe="seg_clean"), stack / "seg", device="cpu")
+    dms = config_for(stack, recipe="dms", init={"segmenter": str(segmenter)})
+    trained = load_checkpoint(train(dms, stack / "dms", device="cpu"))
+    for name, weights in load_checkpoint(segmenter).weights.items():
+        np.testing.assert_array_equal(trained.weights[name], weights, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": "small"}, "'unet' of width 'tiny' and crop 32, this run's 'unet' of width"),
+        ({"denoiser": "dncnn-light"}, "this run's 'dncnn-light'"),
+        ({"init": {"denoiser": "x.npz"}}, "for a TransUNet"),
+        ({"init": {"fusion": "x.pt"}}, "the recipe has no fusion"),
+        ({"init": {"denoiser": "absent.pt"}}, "no checkpoint at absent.pt"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(stack, changes, message):
+    start = train(config_for(stack, recipe="dn_only", steps=1), stack / "dn", device="cpu")
+    init = {"denoiser": str(start)} | changes.get("init", {})
+    config = config_for(stack, recipe="sequential", **(changes | {"init": init}))
+    with pytest.raises((ConfigError, DataError), match=message):
+        train(config, stack / "run", device="cpu")
 
 
 def test_denoising_alone_needs_no_labels(stack):
