@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from emds.errors import ConfigError
-from emds.geometry import Triple
+from emds.geometry import Roi, Triple
 
 Range = tuple[float, float]
 Backbone = Literal[
@@ -47,9 +47,21 @@ class DataConfig(_Model):
     validation: tuple[int, int] | None = Field(
         None, description="sections held out for selection; default: the last tenth, at least one"
     )
+    rows: tuple[int, int] | None = Field(
+        None, description="rows of every section to use, half-open; default: all"
+    )
+    columns: tuple[int, int] | None = Field(
+        None, description="columns of every section to use, half-open; default: all"
+    )
     cache_gib: float = Field(
         4.0, gt=0, description="training sections up to this size are kept in memory, GiB"
     )
+
+    def box(self, sections: tuple[int, int], shape: Triple) -> Roi:
+        """Return the part of these sections that is used, of a volume of this shape."""
+        ranges = (sections, self.rows or (0, shape[1]), self.columns or (0, shape[2]))
+        (z, y, x), (depth, height, width) = zip(*((a, b - a) for a, b in ranges), strict=True)
+        return Roi((z, y, x), (depth, height, width))
 
 
 class NoiseModelConfig(_Model):

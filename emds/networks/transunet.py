@@ -216,7 +216,7 @@ class StandardisedConv(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), keepdim=True, unbiased=False)
         weight = (self.weight - mean) / torch.sqrt(variance + 1e-5)
-        out: Tensor = self._conv_forward(input, weight, self.bias)  # type: ignore[no-untyped-call]
+        out: Tensor = self._conv_forward(input, weight, self.bias)
         return out
 
 

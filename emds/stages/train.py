@@ -189,11 +189,17 @@ def _split(config: TrainConfig, raw: Volume) -> tuple[tuple[int, int], tuple[int
     sections = raw.shape[0]
     held = config.data.validation or (sections - max(1, sections // 10), sections)
     train = config.data.train or ((0, held[0]) if held[0] > 0 else (held[1], sections))
-    for name, (begin, end) in (("train", train), ("validation", held)):
-        if not 0 <= begin < end <= sections:
+    used = {"train": train, "validation": held}
+    limits = {"train": (sections, "sections"), "validation": (sections, "sections")}
+    for name, axis in (("rows", 1), ("columns", 2)):
+        used[name] = getattr(config.data, name) or (0, raw.shape[axis])
+        limits[name] = (raw.shape[axis], name)
+    for name, (begin, end) in used.items():
+        limit, unit = limits[name]
+        if not 0 <= begin < end <= limit:
             raise ConfigError(
-                f"data.{name} = {begin}:{end} must be a non-empty range within the {sections} "
-                f"sections of {raw.location}."
+                f"data.{name} = {begin}:{end} must be a non-empty range within the {limit} "
+                f"{unit} of {raw.location}."
             )
     if max(train[0], held[0]) < min(train[1], held[1]):
         raise ConfigError(
@@ -218,7 +224,7 @@ def _check_offsets(offsets: tuple[Triple, ...], config: TrainConfig) -> None:
 
 def _cached(volume: Volume, sections: tuple[int, int], config: TrainConfig) -> Volume:
     """Keep the training sections in memory if they are small enough, at their own place."""
-    roi = Roi((sections[0], 0, 0), (sections[1] - sections[0], *volume.shape[1:]))
+    roi = config.data.box(sections, volume.shape)
     if roi.size * volume.dtype.itemsize > config.data.cache_gib * 2**30:
         return volume
     return CachedVolume(volume, roi)

@@ -57,7 +57,7 @@ class Validator:
         self.device = device
         count = min(config.validation.sections, sections[1] - sections[0])
         chosen = np.linspace(sections[0], sections[1] - 1, count).round().astype(int)
-        boxes = [_central(raw, int(z)) for z in chosen]
+        boxes = [_central(config.data.box((z, z + 1), raw.shape)) for z in chosen.tolist()]
         self.clean = np.concatenate([raw.read(roi) for roi in boxes])
         if self.clean.min() == self.clean.max():
             raise DataError(
@@ -130,7 +130,7 @@ class Validator:
         return grey
 
 
-def _central(raw: Volume, z: int) -> Roi:
-    _, height, width = raw.shape
-    y, x = max(0, height - _LARGEST) // 2, max(0, width - _LARGEST) // 2
-    return Roi((z, y, x), (1, min(height, _LARGEST), min(width, _LARGEST)))
+def _central(section: Roi) -> Roi:
+    (z, y, x), (_, height, width) = section.offset, section.shape
+    rows, columns = min(height, _LARGEST), min(width, _LARGEST)
+    return Roi((z, y + (height - rows) // 2, x + (width - columns) // 2), (1, rows, columns))

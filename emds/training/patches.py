@@ -73,8 +73,7 @@ class PatchSampler:
         self.raw = raw
         self.labels = labels
         self.config = config
-        begin, end = sections
-        self.region = Roi((begin, 0, 0), (end - begin, *raw.shape[1:]))
+        self.region = config.data.box(sections, raw.shape)
         self.noise = NoiseDrawer(config.noise)
         crop = config.crop
         box = {"z": (1, crop, crop), "y": (crop, 1, crop), "x": (crop, crop, 1)}

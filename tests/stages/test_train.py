@@ -125,6 +125,25 @@ def test_weights_that_do_not_fit_are_refused(stack, changes, message):
         train(config, stack / "run", device="cpu")
 
 
+def test_rows_and_columns_bound_what_is_seen(stack):
+    """Outside rows 4-40 and columns 12-48 the sections change, and the run does not."""
+    runs = []
+    for name, fill in (("one", 0), ("two", 200)):
+        data = {"raw": str(stack / f"{name}.h5"), "labels": str(stack / "gt.h5")}
+        with (
+            open_volume(stack / "raw.h5") as raw,
+            create_volume(data["raw"], shape=raw.shape, dtype=np.uint8, role="raw") as volume,
+        ):
+            values = raw.read()
+            values[:, :4] = values[:, 40:] = values[:, :, :12] = fill
+            volume.write(volume.roi, values)
+        config = config_for(stack, data=data | {"rows": (4, 40), "columns": (12, 48)})
+        runs.append(load_checkpoint(train(config, stack / name, device="cpu")))
+    for key, weights in runs[0].weights.items():
+        np.testing.assert_array_equal(weights, runs[1].weights[key])
+    assert runs[0].metrics["psnr"] == runs[1].metrics["psnr"]
+
+
 def test_denoising_alone_needs_no_labels(stack):
     config = config_for(stack, recipe="dn_only", data={"raw": str(stack / "raw.h5")})
     checkpoint = load_checkpoint(train(config, stack / "dn", device="cpu"))
@@ -203,6 +222,7 @@ def test_nothing_to_resume_is_an_error(stack):
         ({"recipe": "magic"}, "unknown recipe 'magic'"),
         ({"recipe": "sequential"}, "--init denoiser=PATH"),
         ({"data": {"train": (0, 9)}}, "data.train = 0:9"),
+        ({"data": {"rows": (8, 49)}}, "data.rows = 8:49 .* 48 rows"),
         ({"data": {"train": (0, 5), "validation": (4, 6)}}, "must not overlap"),
         ({"offsets": [(0, -1, 0), (0, 0, -1), (0, 40, 0)]}, "shorter than crop"),
         ({"offsets": [(-1, 0, 0), (0, -1, 0)]}, "dz = 0"),
