@@ -2,7 +2,7 @@
 
 ::
 
-    cli → stages → {io, noise, tiling, networks, training, segmentation, metrics, demo}
+    cli → stages → {io, noise, tiling, networks, training, segmentation, metrics, datasets, demo}
         → {config, geometry, errors}
 """
 
@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {"io", "noise", "pretrained", "stages"},
     "stages": {
+        "datasets",
         "demo",
         "io",
         "metrics",
@@ -34,6 +35,7 @@ MAY_IMPORT = {
     },
     "training": {"networks", "noise", "segmentation"},
     "tiling": {"networks"},
+    "datasets": {"io"},
     "demo": set(),
     "io": set(),
     "metrics": set(),

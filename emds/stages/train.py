@@ -11,7 +11,7 @@ import torch
 
 from emds.config import TrainConfig
 from emds.errors import ConfigError, DataError, OutputExistsError, UsageError
-from emds.geometry import Roi, Triple
+from emds.geometry import Triple
 from emds.io import open_volume
 from emds.io.identity import volume_identity
 from emds.io.volume import CachedVolume, Volume
