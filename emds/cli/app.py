@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import emds
-from emds.cli import commands, inference
+from emds.cli import commands, inference, reproduce
 from emds.cli.console import Console, show_messages
 from emds.cli.reporting import ReportingGroup
 
@@ -34,6 +34,7 @@ _EXAMPLES: dict[Callable[..., None], str] = {
     inference.segment: "emds segment noisy.zarr --checkpoint model.pt --out seg.zarr",
     inference.run: "emds run noisy.zarr --checkpoint model.pt --out seg.zarr",
     commands.evaluate: "emds evaluate seg.zarr gt.h5 --denoised seg.zarr --clean raw.tif",
+    reproduce.reproduce: "emds reproduce --table 2 --data DIR --preset modern --out tables",
     commands.info: "emds info seg.zarr",
     commands.demo: "emds demo --out demo",
 }

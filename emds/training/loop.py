@@ -80,7 +80,7 @@ class TrainingState:
     def load(self, path: Path, config: Mapping[str, Any]) -> None:
         """Continue from `path`; raises `ConfigError` naming the fields that differ."""
         content = load_tensors(path)
-        differing = _differences(content["config"], config)
+        differing = config_differences(content["config"], config)
         if differing:
             raise ConfigError(
                 f"cannot resume {path.parent}: the run was started with another configuration. "
@@ -158,7 +158,7 @@ def train(
     stored = config.model_dump(mode="json")
     started = time.monotonic() - state.seconds
     started_cpu = time.process_time() - state.cpu_seconds
-    with _stop_signal() as stop, _log(folder.log, state.step) as log:
+    with stop_signal() as stop, _log(folder.log, state.step) as log:
         for batch in iter_batches(sampler, state.step, config.steps):
             losses = _step(state, batch, recipe, config, weights, offsets, device)
             state.step += 1
@@ -275,12 +275,21 @@ def _headline(losses: Metrics, metrics: Metrics) -> str:
     return "  ".join(parts)
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+def config_differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
+) -> list[str]:
+    """Name the fields in which two configurations differ, with both values.
+
+    Examples
+    --------
+    >>> config_differences({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2})
+    ['a.b was 1, now 3']
+    """
     found = []
     for key in sorted(old.keys() | new.keys()):
         a, b = old.get(key), new.get(key)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
-            found += _differences(a, b, f"{prefix}{key}.")
+            found += config_differences(a, b, f"{prefix}{key}.")
         elif a != b:
             found.append(f"{prefix}{key} was {a!r}, now {b!r}")
     return found
@@ -311,8 +320,11 @@ def _log(path: Path, step: int) -> Iterator[Callable[[Mapping[str, Any]], None]]
 
 
 @contextmanager
-def _stop_signal() -> Iterator[threading.Event]:
-    """Turn SIGTERM and SIGUSR1 into an event the loop looks at between steps."""
+def stop_signal() -> Iterator[threading.Event]:
+    """Turn SIGTERM and SIGUSR1 into an event that is looked at between steps.
+
+    Inside another such block the event is passed on when the inner block ends.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may install handlers
@@ -324,3 +336,5 @@ def _stop_signal() -> Iterator[threading.Event]:
     finally:
         for number, handler in zip(signals, before, strict=True):
             signal.signal(number, handler)
+            if stop.is_set() and callable(handler):
+                handler(number, None)

@@ -2,15 +2,17 @@
 
 import typer
 
-from emds.cli import commands, inference, options
+from emds.cli import commands, inference, options, reproduce
 from emds.cli.app import app
 from emds.config import PRESETS, TrainConfig
+from emds.datasets import PUBLISHED
 from emds.metrics.report import PROTOCOLS
 from emds.noise import NOISE_MODELS
 from emds.stages.plan import InferenceOptions
 from emds.training.recipes import RECIPES
 
-NAMES = ["simulate-noise", "train", "denoise", "segment", "run", "evaluate", "info", "demo"]
+NAMES = ["simulate-noise", "train", "denoise", "segment", "run", "evaluate", "reproduce"]
+NAMES += ["info", "demo"]
 
 
 def test_every_command_has_help_with_an_example(emds_ok):
@@ -41,6 +43,8 @@ def test_names_in_the_help_are_those_that_exist(emds_ok):
     assert all(recipe in flat["train"] for recipe in RECIPES)
     assert f"[default: {TrainConfig().recipe}]" in flat["train"]
     assert f"[default: {TrainConfig().seed}]" in flat["train"]
+    assert ", ".join(PRESETS).replace(", cpu", " or cpu") in flat["reproduce"]
+    assert all(name in flat["reproduce"] for name in PUBLISHED)
     assert all(kind in flat["simulate-noise"] for kind in NOISE_MODELS)
     assert {choice.value for choice in options.Protocol} == {*PROTOCOLS, "all"}
     assert all(f"{protocol}:" in flat["evaluate"] for protocol in PROTOCOLS)
@@ -68,7 +72,7 @@ def test_commands_hold_no_loops():
     import ast
     from pathlib import Path
 
-    for module in (commands, inference):
+    for module in (commands, inference, reproduce):
         tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
         loops = [node for node in ast.walk(tree) if isinstance(node, ast.For | ast.While)]
         assert loops == []

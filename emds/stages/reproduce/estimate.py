@@ -1,0 +1,114 @@
+"""How long a training will take: its arithmetic, counted, at the speed seen so far."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from emds.config import DataConfig, TrainConfig
+from emds.networks.device import choose_device
+from emds.segmentation.affinities import PAPER_OFFSETS
+from emds.stages.reproduce.plan import System, Task
+from emds.stages.reproduce.workspace import Workspace
+from emds.training.recipes import get_recipe
+
+_TRIAL_STEPS = 2
+
+
+def estimate_seconds(place: Workspace, tasks: Sequence[Task]) -> dict[Task, float]:
+    """Return the seconds that each of these tasks will take, if nothing of it is done.
+
+    A training takes its floating-point operations at the speed of finished trainings of the same
+    recipe and networks; failing that, of any; failing that, of two trial steps made here.
+    Scoring takes the mean time of what was scored, if anything was.
+    """
+    speeds = _speeds(place, tasks)
+    scored = [
+        json.loads(path.read_text(encoding="utf-8"))["seconds"]
+        for path in {place.scores(task.system, task.blocks) for task in tasks}
+        if path.is_file()
+    ]
+    seconds = {}
+    for task in tasks:
+        if task.kind == "score":
+            seconds[task] = sum(scored) / len(scored) if scored else 0.0
+            continue
+        config = place.config(task.system)
+        alike = speeds.get(_kind(task.system)) or [s for known in speeds.values() for s in known]
+        speed = (
+            sum(alike) / len(alike)
+            if alike
+            else _trial_speed(_what_matters(config), place.settings.device)
+        )
+        seconds[task] = step_flops(config) * config.steps / speed
+    return seconds
+
+
+def step_flops(config: TrainConfig) -> int:
+    """Count the operations of an optimisation step: forward through all, backward as needed.
+
+    Examples
+    --------
+    >>> from emds.config import load_train_config
+    >>> alone, joint = (step_flops(load_train_config("cpu", overrides=[f"recipe={name}"]))
+    ...                 for name in ("dn_only", "joint"))
+    >>> 3 < joint / alone < 4
+    True
+    """
+    return _step_flops(_what_matters(config))
+
+
+def _what_matters(config: TrainConfig) -> str:
+    """Return a configuration as JSON without what changes no arithmetic."""
+    plain = config.model_copy(update={"seed": 0, "init": {}, "data": DataConfig()})
+    return plain.model_dump_json()
+
+
+@cache
+def _step_flops(stored: str) -> int:
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        _forward_and_backward(TrainConfig.model_validate_json(stored))
+    return int(counter.get_total_flops())
+
+
+def _forward_and_backward(config: TrainConfig) -> None:
+    recipe = get_recipe(config.recipe)
+    network = recipe.architecture(config, len(config.offsets or PAPER_OFFSETS)).build()
+    for name, part in network.parts().items():
+        part.requires_grad_(name in recipe.trained)
+    prediction = network(torch.zeros(config.batch_size, 1, config.crop, config.crop))
+    outputs = (prediction.coarse, prediction.logits, prediction.fused)
+    losses = [output.sum() for output in outputs if output is not None and output.requires_grad]
+    torch.stack(losses).sum().backward()
+
+
+def _speeds(place: Workspace, tasks: Sequence[Task]) -> dict[tuple[str, str], list[float]]:
+    """Return operations per second of the trainings that are done, by kind."""
+    speeds: dict[tuple[str, str], list[float]] = {}
+    for system in dict.fromkeys(task.system for task in tasks):
+        record = place.record(system)
+        if record.is_file():
+            done = json.loads(record.read_text(encoding="utf-8"))
+            flops = step_flops(place.config(system)) * done["steps"]
+            speeds.setdefault(_kind(system), []).append(flops / max(done["seconds"], 1e-3))
+    return speeds
+
+
+def _kind(system: System) -> tuple[str, str]:
+    return system.recipe, system.networks
+
+
+@cache
+def _trial_speed(stored: str, device: str) -> float:
+    config = TrainConfig.model_validate_json(stored)
+    with torch.device(choose_device(device)):
+        _forward_and_backward(config)  # the first step also plans
+        started = time.monotonic()
+        for _ in range(_TRIAL_STEPS):
+            _forward_and_backward(config)
+    return _step_flops(stored) * _TRIAL_STEPS / (time.monotonic() - started)
