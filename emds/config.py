@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from emds.errors import ConfigError
 from emds.geometry import Roi, Triple
@@ -94,7 +102,9 @@ class NoiseConfig(_Model):
 class AugmentConfig(_Model):
     """Changes that leave the task the same."""
 
-    dihedral: bool = Field(True, description="flips and quarter turns in the plane")
+    dihedral: bool = Field(
+        True, description="flips and quarter turns in the plane, flips of a stack of sections"
+    )
     planes: Literal["xy", "all", "oblique"] = Field(
         "xy",
         description="all: also cut samples along xz and yz; oblique: along any plane, "
@@ -139,7 +149,12 @@ class ValidationConfig(_Model):
     """How often and on what the run is judged; how labels are made goes into the checkpoint."""
 
     every: int = Field(500, gt=0, description="steps between validations")
-    sections: int = Field(8, gt=0, description="held-out sections used, evenly spaced")
+    sections: int = Field(
+        8,
+        gt=0,
+        description="held-out sections used: evenly spaced; adjacent where the network sees "
+        "several or an offset leaves the section",
+    )
     mutex_strides: Triple = Field((1, 5, 5), description="of the mutex edges, voxels")
     min_size: int = Field(0, ge=0, description="smaller segments join a neighbour, voxels")
 
@@ -156,6 +171,10 @@ class TrainConfig(_Model):
     iem_mode: Literal["window", "global", "window_shift", "linear", "released", "cat"] | None = (
         Field(None, description="how the fusion looks at affinities; None keeps the recipe's")
     )
+    in_slices: int = Field(1, gt=0, description="adjacent noisy sections the network sees, odd")
+    out_slices: int = Field(
+        1, gt=0, description="coarse sections the denoiser makes of them, odd: those in the middle"
+    )
     crop: Annotated[int, Field(ge=16, multiple_of=8, description="side of a sample, pixels")] = 256
     batch_size: int = Field(8, gt=0)
     steps: int = Field(20_000, gt=0)
@@ -164,8 +183,18 @@ class TrainConfig(_Model):
     ema_decay: float = Field(0.999, ge=0, lt=1, description="0 keeps the raw weights")
     log_every: int = Field(10, gt=0, description="steps between lines in metrics.jsonl")
     save_every: int = Field(250, gt=0, description="steps between resumable states")
-    offsets: tuple[Triple, ...] | None = Field(None, description="default: the paper's ten")
-    attractive: int = Field(2, gt=0, description="how many of the first offsets attract")
+    offsets: Annotated[
+        Annotated[Literal["planar", "isotropic", "anisotropic", "auto"], Tag("set")]
+        | Annotated[tuple[Triple, ...], Tag("list")],
+        Discriminator(lambda value: "set" if isinstance(value, str) else "list"),
+    ] = Field(
+        "planar",
+        description="(dz, dy, dx) of the affinities, or a set of them: planar, the paper's ten; "
+        "isotropic or anisotropic, across sections too; auto, one of the two by the voxel size",
+    )
+    attractive: int | None = Field(
+        None, gt=0, description="how many of the first offsets attract; default: the neighbours"
+    )
     init: Mapping[Literal["denoiser", "segmenter", "fusion"], str] = Field(
         default_factory=dict, description="checkpoints that networks start from"
     )
@@ -177,6 +206,16 @@ class TrainConfig(_Model):
     optimizer: OptimizerConfig = OptimizerConfig()  # type: ignore[call-arg]
     loss: LossConfig = LossConfig()  # type: ignore[call-arg]
     validation: ValidationConfig = ValidationConfig()  # type: ignore[call-arg]
+
+    @model_validator(mode="after")
+    def _a_stack_has_a_middle(self) -> TrainConfig:
+        slices = (self.in_slices, self.out_slices)
+        if not all(n % 2 for n in slices) or self.out_slices > self.in_slices:
+            raise ValueError(
+                f"in_slices={self.in_slices} and out_slices={self.out_slices} must be odd, for "
+                "there is a section in the middle, and the second must not exceed the first"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fixed_noise_is_one_model_and_has_a_place(self) -> TrainConfig:

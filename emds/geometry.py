@@ -155,6 +155,18 @@ def iter_blocks(roi: Roi, block_shape: Triple, halo: Triple = (0, 0, 0)) -> Iter
         yield Block(index, write_roi.grow(halo), write_roi)
 
 
+def middle(size: int, count: int = 1) -> slice:
+    """Return the `count` places in the middle of `size`; both are odd, or both even.
+
+    Examples
+    --------
+    >>> middle(7, 3), middle(5)
+    (slice(2, 5, None), slice(2, 3, None))
+    """
+    first = (size - count) // 2
+    return slice(first, first + count)
+
+
 def _triple(values: Iterable[int]) -> Triple:
     z, y, x = values
     return int(z), int(y), int(x)

@@ -48,6 +48,10 @@ def test_the_paper_preset_is_the_papers():
         ("steps", "--set takes KEY=VALUE"),
         ("width=huge", "width = 'huge'"),
         ("noise={online: false}", "noise.online=false"),
+        ("in_slices=4", "in_slices=4 and out_slices=1 must be odd"),
+        ("out_slices=3", "in_slices=1 and out_slices=3 must be odd.*must not exceed"),
+        ("offsets=isotropc", "offsets.set = 'isotropc'.*'isotropic'"),
+        ("offsets=[[0, -1]]", r"offsets.list.0.2 = \[0, -1\]"),
     ],
 )
 def test_a_mistake_is_named(override, message):

@@ -40,7 +40,7 @@ def read_padded(
     """
     if volume.roi.contains(roi):
         return volume.read(roi)
-    fold = _reflected if mode == "reflect" else _clamped
+    fold = reflected if mode == "reflect" else _clamped
     z, y, x = (
         fold(np.arange(begin, end), size)
         for begin, end, size in zip(roi.offset, roi.end, volume.shape, strict=True)
@@ -53,7 +53,14 @@ def read_padded(
     )
 
 
-def _reflected(places: NDArray[np.intp], size: int) -> NDArray[np.intp]:
+def reflected(places: NDArray[np.intp], size: int) -> NDArray[np.intp]:
+    """Fold positions into ``range(size)`` by mirrors at the voxels of both ends.
+
+    Examples
+    --------
+    >>> reflected(np.arange(-2, 5), 3).tolist(), reflected(np.arange(-1, 2), 1).tolist()
+    ([2, 1, 0, 1, 2, 1, 0], [0, 0, 0])
+    """
     if size == 1:
         return np.zeros_like(places)
     period = 2 * (size - 1)

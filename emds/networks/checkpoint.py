@@ -24,6 +24,7 @@ from emds.networks.joint import Architecture, JointNetwork
 
 FORMAT = 1
 _KIND = "emds-checkpoint"
+_BESIDE = ("kind", "format", "in_slices")  # the last was always 1; the architecture has it now
 
 
 class Intensity(BaseModel):
@@ -55,8 +56,6 @@ class Checkpoint(BaseModel):
         Normalisation of the input.
     crop : int
         Side of a training sample, pixels.
-    in_slices : int
-        Sections the network sees at once.
     voxel_size : (z, y, x) or None
         Nanometres of the training data.
     recipe, noise, config, data_hash, metrics, versions, license, attribution
@@ -73,7 +72,6 @@ class Checkpoint(BaseModel):
     min_size: int = 0
     intensity: Intensity = Intensity()
     crop: int
-    in_slices: int = 1
     voxel_size: tuple[float, float, float] | None = None
     recipe: str
     noise: list[dict[str, Any]] = []
@@ -86,9 +84,8 @@ class Checkpoint(BaseModel):
 
     @field_validator("architecture")
     @classmethod
-    def _names_its_networks(cls, values: dict[str, Any]) -> dict[str, Any]:
-        build_architecture(values)
-        return values
+    def _complete(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return build_architecture(values).to_dict()
 
     def build(self) -> JointNetwork:
         """Return the network with these weights, in evaluation mode.
@@ -179,7 +176,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )
     try:
         return Checkpoint.model_validate(
-            {key: value for key, value in content.items() if key not in ("kind", "format")}
+            {key: value for key, value in content.items() if key not in _BESIDE}
         )
     except ValidationError as error:
         places = ", ".join(".".join(map(str, p["loc"])) for p in error.errors()[:5])

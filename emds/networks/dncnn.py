@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from typing_extensions import override
 
+from emds.geometry import middle
+
 
 class DnCNN(nn.Module):
     """Convolutions at full resolution; as a denoiser, input minus output.
@@ -18,8 +20,8 @@ class DnCNN(nn.Module):
     depth : int
         Convolutions in all; the first and last stand without batch normalisation.
     residual : bool
-        The stack predicts the noise, which is taken from the input. Without it the stack
-        predicts its target itself, as a segmenter must.
+        The stack predicts the noise, which is taken from the sections in the middle. Without it
+        the stack predicts its target itself, as a segmenter must.
     bias : bool
         Of the first and last convolution. The published code for the paper has neither bias nor
         residual.
@@ -56,13 +58,7 @@ class DnCNN(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Map (n, channels_in, y, x) to (n, channels_out, y, x)."""
         out: Tensor = self.layers(image)
-        return central_channels(image, out.shape[1]) - out if self.residual else out
-
-
-def central_channels(image: Tensor, count: int) -> Tensor:
-    """Return the middle channels of (n, c, y, x): the sections that a denoiser restores."""
-    first = (image.shape[1] - count) // 2
-    return image[:, first : first + count]
+        return image[:, middle(image.shape[1], out.shape[1])] - out if self.residual else out
 
 
 def _conv(channels_in: int, channels_out: int, bias: bool) -> nn.Conv2d:

@@ -17,25 +17,30 @@ _WIDER = 1.105  # widths of a U-Net that has as many parameters as the fusion ne
 
 
 def make_fusion(
-    kind: FusionKind, affinity_channels: int, widths: Widths, window: int, mode: IemMode
+    kind: FusionKind,
+    sections: int,
+    affinity_channels: int,
+    widths: Widths,
+    window: int,
+    mode: IemMode,
 ) -> nn.Module:
     """Return the network that makes the final image; for the rest see `FusionNetwork`."""
     if kind == "plain":
-        return SecondDenoiser(widths)
-    return FusionNetwork(affinity_channels, widths, window, mode)
+        return SecondDenoiser(sections, widths)
+    return FusionNetwork(sections, affinity_channels, widths, window, mode)
 
 
 class SecondDenoiser(nn.Module):
     """A U-Net as large as the `FusionNetwork` of these widths, blind to affinities: a control."""
 
-    def __init__(self, widths: Widths) -> None:
+    def __init__(self, sections: int, widths: Widths) -> None:
         super().__init__()
         full, half, quarter = (round(_WIDER * width) for width in widths)
-        self.image = UNet(1, 1, (full, half, quarter))
+        self.image = UNet(sections, 1, (full, half, quarter))
 
     @override
     def forward(self, coarse: Tensor, affinities: Tensor | None) -> Tensor:
-        """Return the final image (n, 1, y, x) of the coarse one."""
+        """Return the final image (n, 1, y, x) of coarse sections (n, sections, y, x)."""
         out: Tensor = self.image(coarse)
         return out
 
@@ -45,6 +50,8 @@ class FusionNetwork(nn.Module):
 
     Parameters
     ----------
+    sections : int
+        Adjacent sections of the coarse image.
     affinity_channels : int
         Channels of the affinity probabilities.
     widths : (int, int, int)
@@ -60,12 +67,17 @@ class FusionNetwork(nn.Module):
     """
 
     def __init__(
-        self, affinity_channels: int, widths: Widths, window: int, mode: IemMode = "window"
+        self,
+        sections: int,
+        affinity_channels: int,
+        widths: Widths,
+        window: int,
+        mode: IemMode = "window",
     ) -> None:
         super().__init__()
         full, half, quarter = widths
         pool = nn.MaxPool2d(2)
-        self.image = UNet(1, 1, widths)
+        self.image = UNet(sections, 1, widths)
         self.affinities_quarter = nn.Sequential(
             double_conv(affinity_channels, full), pool, double_conv(full, half), pool
         )
@@ -75,11 +87,11 @@ class FusionNetwork(nn.Module):
 
     @override
     def forward(self, coarse: Tensor, affinities: Tensor) -> Tensor:
-        """Return the final image.
+        """Return the final image of the section in the middle.
 
         Parameters
         ----------
-        coarse : (n, 1, y, x)
+        coarse : (n, sections, y, x)
             Output of the first denoiser, in [-1, 1].
         affinities : (n, c, y, x)
             Probabilities that a pixel and its partner are one object.

@@ -3,6 +3,10 @@
 A recipe is a choice of which of the three networks exist. What is absent is passed through:
 without a denoiser the segmenter reads the noisy image, without a segmenter there is nothing to
 fuse. So there is one forward path, and no class per recipe.
+
+All three see a stack of adjacent sections as the channels of an image, and what they say is about
+the section in the middle. The denoiser makes M coarse sections of K noisy ones; segmenter and
+fusion see those M, or all K noisy ones where there is no denoiser.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from emds.config import Backbone
+from emds.geometry import middle
 from emds.networks.backbones import BACKBONES, Surroundings
 from emds.networks.fusion import FusionKind, make_fusion
 from emds.networks.iem import IemMode
@@ -47,6 +52,11 @@ class Architecture:
         See `emds.networks.iem`.
     detach_affinities : bool
         The fusion's gradients stop before the segmenter.
+    in_slices : int
+        Adjacent noisy sections that go in, odd: K.
+    out_slices : int
+        Coarse sections that come out of the denoiser, odd, at most K: M, those in the middle.
+        Without a denoiser it means nothing.
     """
 
     networks: tuple[str, ...] = NETWORKS
@@ -58,6 +68,8 @@ class Architecture:
     window: int = 256
     iem_mode: IemMode = "window"
     detach_affinities: bool = False
+    in_slices: int = 1
+    out_slices: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON primitives."""
@@ -74,12 +86,12 @@ class Prediction:
 
     Attributes
     ----------
-    coarse : (n, 1, y, x) or None
+    coarse : (n, M, y, x) or None
         Output of the denoiser, in [-1, 1] but not clamped.
     logits : (n, c, y, x) or None
-        Affinities before the sigmoid.
+        Affinities of the section in the middle, before the sigmoid.
     fused : (n, 1, y, x) or None
-        Output of the fusion network.
+        Output of the fusion network, the section in the middle.
     """
 
     coarse: Tensor | None
@@ -87,9 +99,14 @@ class Prediction:
     fused: Tensor | None
 
     @property
+    def coarse_section(self) -> Tensor | None:
+        """The coarse section in the middle, (n, 1, y, x)."""
+        return None if self.coarse is None else self.coarse[:, middle(self.coarse.shape[1])]
+
+    @property
     def image(self) -> Tensor | None:
-        """The best image there is: fused, else coarse."""
-        return self.coarse if self.fused is None else self.fused
+        """The best image of the section in the middle: fused, else coarse."""
+        return self.coarse_section if self.fused is None else self.fused
 
 
 class JointNetwork(nn.Module):
@@ -109,8 +126,10 @@ class JointNetwork(nn.Module):
         self.architecture = architecture
         widths = WIDTHS[architecture.width]
         affinities, window = architecture.affinity_channels, architecture.window
-        images = Surroundings(1, 1, denoises=True, widths=widths, crop=window)
-        labels = Surroundings(1, affinities, denoises=False, widths=widths, crop=window)
+        noisy, coarse = architecture.in_slices, architecture.out_slices
+        seen = coarse if "denoiser" in architecture.networks else noisy
+        images = Surroundings(noisy, coarse, denoises=True, widths=widths, crop=window)
+        labels = Surroundings(seen, affinities, denoises=False, widths=widths, crop=window)
         self.denoiser = self.segmenter = self.fusion = None
         if "denoiser" in architecture.networks:
             self.denoiser = BACKBONES[architecture.denoiser](images)
@@ -118,7 +137,7 @@ class JointNetwork(nn.Module):
             self.segmenter = BACKBONES[architecture.segmenter](labels)
         if "fusion" in architecture.networks:
             self.fusion = make_fusion(
-                architecture.fusion, affinities, widths, window, architecture.iem_mode
+                architecture.fusion, seen, affinities, widths, window, architecture.iem_mode
             )
 
     @override
@@ -127,8 +146,8 @@ class JointNetwork(nn.Module):
 
         Parameters
         ----------
-        noisy : (n, 1, y, x)
-            In [-1, 1]; y and x multiples of 8.
+        noisy : (n, K, y, x)
+            Adjacent sections in the order of z, in [-1, 1]; y and x multiples of 8.
         """
         coarse = self.denoiser(noisy) if self.denoiser is not None else None
         image = noisy if coarse is None else coarse

@@ -12,38 +12,46 @@ from emds.geometry import Triple
 
 
 def affinity_targets(labels: Tensor, offsets: Sequence[Triple]) -> tuple[Tensor, Tensor]:
-    """Compare every pixel with its partner, in the plane.
+    """Compare every pixel of the section in the middle with its partner.
 
     Background 0 is an ordinary label here, as in the paper: its pixels belong together.
 
     Parameters
     ----------
-    labels : (n, y, x) int64
-        Instance ids.
-    offsets : sequence of (0, dy, dx), length C
+    labels : (n, z, y, x) int64
+        Instance ids of a stack whose section in the middle is predicted; z is odd, and the stack
+        so thick that every offset stays in it.
+    offsets : sequence of (dz, dy, dx), length C
         Partner positions in pixels.
 
     Returns
     -------
     same : (n, C, y, x) float32
-        1 where both pixels carry the same id, and 1 where the partner lies outside.
+        1 where both pixels carry the same id, and 1 where the partner lies beside the crop.
     inside : (C, y, x) bool
         Where the partner lies inside the crop.
 
     Examples
     --------
-    >>> same, inside = affinity_targets(torch.tensor([[[7, 7, 9]]]), [(0, 0, -1)])
-    >>> same.tolist(), inside.tolist()
-    ([[[[1.0, 1.0, 0.0]]]], [[[False, True, True]]])
+    >>> stack = torch.tensor([[[[7, 9, 9]], [[7, 7, 9]], [[7, 7, 7]]]])
+    >>> same, inside = affinity_targets(stack, [(0, 0, -1), (-1, 0, 0)])
+    >>> same[0].tolist()
+    [[[1.0, 1.0, 0.0]], [[1.0, 0.0, 1.0]]]
+    >>> inside.tolist()
+    [[[False, True, True]], [[True, True, True]]]
     """
+    centre = labels.shape[1] // 2
+    assert all(abs(dz) <= centre for dz, _, _ in offsets), "the stack is too thin"
+    section = labels[:, centre]
     height, width = labels.shape[-2:]
     same = torch.ones((labels.shape[0], len(offsets), height, width), device=labels.device)
     inside = torch.zeros((len(offsets), height, width), dtype=torch.bool, device=labels.device)
-    for channel, (_, dy, dx) in enumerate(offsets):
+    for channel, (dz, dy, dx) in enumerate(offsets):
         y = slice(max(0, -dy), min(height, height - dy))
         x = slice(max(0, -dx), min(width, width - dx))
-        partner = labels[:, y.start + dy : y.stop + dy, x.start + dx : x.stop + dx]
-        same[:, channel, y, x] = (labels[:, y, x] == partner).float()
+        there = labels[:, centre + dz]
+        partner = there[:, y.start + dy : y.stop + dy, x.start + dx : x.stop + dx]
+        same[:, channel, y, x] = (section[:, y, x] == partner).float()
         inside[channel, y, x] = True
     return same, inside
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from emds.networks.dncnn import central_channels
+from emds.geometry import middle
 
 _BLOCKS = 4
 _REDUCTION = 16  # of the channel attention's hidden layer
@@ -22,7 +22,8 @@ class RIDNet(nn.Module):
     features : int
         Channels between head and tail. The published code for the paper has 128.
     residual : bool
-        The input is added to the output, as a denoiser does and a segmenter cannot.
+        The sections in the middle are added to the output, as a denoiser does and a segmenter
+        cannot.
 
     Notes
     -----
@@ -53,7 +54,7 @@ class RIDNet(nn.Module):
         """Map (n, channels_in, y, x) to (n, channels_out, y, x)."""
         features = self.head(image)
         out: Tensor = self.tail(self.blocks(features) + features)
-        return out + central_channels(image, out.shape[1]) if self.residual else out
+        return out + image[:, middle(image.shape[1], out.shape[1])] if self.residual else out
 
 
 class EnhancementBlock(nn.Module):

@@ -1,4 +1,4 @@
-"""The U-Net that denoises (1 → 1) and segments (1 → C): three poolings, no global skip."""
+"""The U-Net that denoises and segments a stack of sections: three poolings, no global skip."""
 
 from __future__ import annotations
 

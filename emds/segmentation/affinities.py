@@ -76,6 +76,18 @@ class AffinitySpec:
         """Whether every partner lies in the section of its voxel."""
         return all(dz == 0 for dz, _, _ in self.offsets)
 
+    @property
+    def reach(self) -> Triple:
+        """How far the partners lie at most, along z, y and x.
+
+        Examples
+        --------
+        >>> AffinitySpec(((0, 0, -1), (-2, 5, 0)), (True, False)).reach
+        (2, 5, 1)
+        """
+        z, y, x = (max(map(abs, steps)) for steps in zip(*self.offsets, strict=True))
+        return z, y, x
+
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as JSON primitives, for checkpoints and array attributes.
 

@@ -120,7 +120,7 @@ def demo(
 
     numbers = _numbers(before, after)
     account = Account(
-        summary=_summary(raw.shape, int(truth.max()), noise),
+        summary=_summary(raw.shape, int(truth.max()), noise, model.architecture["in_slices"]),
         image=_image_measures(numbers),
         segmentation=_segmentation_measures(numbers),
         how_scored=(
@@ -243,16 +243,17 @@ def _segmentation_measures(numbers: dict[str, Any]) -> list[Measure]:
     return [Measure(name, None, numbers[key], unit, text) for key, name, unit, text in shown]
 
 
-def _summary(shape: Triple, neurites: int, noise: NoiseModel) -> str:
+def _summary(shape: Triple, neurites: int, noise: NoiseModel, seen: int) -> str:
     depth, height, width = shape
     options = noise.to_dict()
+    way = "one section at a time" if seen == 1 else f"{seen} adjacent sections at a time"
     (dark, darkest), (few, more) = options["sigma"], options["lam"]
     return (
         f"A made-up piece of neuropil with {neurites} neurites, {depth} sections of "
         f"{height} × {width} voxels of {VOXEL_SIZE[0]:g}\u00a0nm, image and neurites known. "
         f"Each section got shot noise of {few:g} to {more:g} electrons per grey level and Gaussian "
         f"noise with a standard deviation of {dark:g} to {darkest:g} grey levels. From that noisy "
-        "volume alone, one section at a time, emds recovered the image and the neurites."
+        f"volume alone, {way}, emds recovered the image and the neurites."
     )
 
 

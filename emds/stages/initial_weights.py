@@ -8,7 +8,7 @@ from torch import nn
 
 from emds.config import TrainConfig
 from emds.errors import ConfigError, UsageError
-from emds.networks.checkpoint import build_architecture, load_checkpoint
+from emds.networks.checkpoint import load_checkpoint
 from emds.networks.joint import Architecture, JointNetwork
 from emds.networks.transunet import TransUNet
 from emds.networks.vit_weights import load_vit_weights
@@ -80,13 +80,12 @@ def _load_part(target: nn.Module, part: str, path: Path, wanted: Architecture) -
     try:
         target.load_state_dict(weights)
     except RuntimeError:
-        held = build_architecture(source.architecture)
+        here = wanted.to_dict()
+        differing = [
+            f"its {name} is {source.architecture[name]!r}, this run's {here[name]!r}"
+            for name in (part, "width", "window", "in_slices", "out_slices", "affinity_channels")
+            if source.architecture[name] != here[name]
+        ]
         raise ConfigError(
-            f"init.{part} = {path}: its {part} is {_described(held, part)}, this run's "
-            f"{_described(wanted, part)}; they must be the same."
+            f"init.{part} = {path}: {'; '.join(differing)}; they must be the same."
         ) from None
-
-
-def _described(architecture: Architecture, part: str) -> str:
-    kind = getattr(architecture, part)
-    return f"{kind!r} of width {architecture.width!r} and crop {architecture.window}"

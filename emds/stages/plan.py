@@ -149,7 +149,7 @@ def plan_inference(
     if tile[0] != 1 or any(n % _ALIGNMENT for n in tile[1:]):
         raise UsageError(
             f"--tile {tile} must be 1 section deep and a multiple of {_ALIGNMENT} in y and x "
-            "(z, y, x): this network sees one section at a time and halves it three times."
+            "(z, y, x): a network predicts section by section and halves them three times."
         )
     overlap = options.overlap or (0, tile[1] // 4, tile[2] // 4)
     roi = options.roi or source.roi

@@ -11,13 +11,13 @@ import torch
 
 from emds.config import TrainConfig
 from emds.errors import ConfigError, DataError, OutputExistsError, UsageError
-from emds.geometry import Triple
 from emds.io import open_volume
 from emds.io.identity import volume_identity
 from emds.io.volume import CachedVolume, Volume
 from emds.networks.checkpoint import Checkpoint, save_checkpoint
 from emds.networks.device import choose_device
-from emds.segmentation.affinities import PAPER_OFFSETS, AffinitySpec
+from emds.segmentation.affinities import AffinitySpec
+from emds.segmentation.offset_sets import choose_offsets
 from emds.stages.initial_weights import load_initial_weights
 from emds.stages.validation import Validator
 from emds.training.loop import RunFolder, TrainingState, start_state
@@ -69,19 +69,19 @@ def train(
     _claim(folder, resume, overwrite)
     raw, labels = _open_data(config, recipe)
     train_range, validation_range = _split(config, raw)
-    offsets = config.offsets or PAPER_OFFSETS
-    _check_offsets(offsets, config)
-    spec = AffinitySpec(offsets, tuple(i < config.attractive for i in range(len(offsets))))
+    spec = choose_offsets(config.offsets, raw.voxel_size, config.attractive)
+    _check_offsets(spec, config)
     chosen = choose_device(device)
 
     torch.manual_seed(config.seed)
-    network = recipe.architecture(config, len(offsets)).build()
+    network = recipe.architecture(config, spec.channels).build()
     load_initial_weights(network, config, recipe, out)
     sampler = PatchSampler(
         _cached(raw, train_range, config),
         labels and _cached(labels, train_range, config),
         train_range,
         config,
+        reach=spec.reach[0],
     )
     validator = Validator(raw, labels, validation_range, config, spec, chosen)
     state = start_state(network, recipe, config, chosen)
@@ -102,7 +102,7 @@ def train(
             Checkpoint(
                 architecture=network.architecture.to_dict(),
                 weights=averaged.state_dict(),
-                offsets=offsets if segmenting else (),
+                offsets=spec.offsets if segmenting else (),
                 attractive=spec.attractive if segmenting else (),
                 mutex_strides=config.validation.mutex_strides,
                 min_size=config.validation.min_size,
@@ -130,7 +130,7 @@ def train(
         sampler,
         recipe,
         config,
-        offsets=offsets,
+        offsets=spec.offsets,
         device=chosen,
         folder=folder,
         validate=validator,
@@ -209,16 +209,20 @@ def _split(config: TrainConfig, raw: Volume) -> tuple[tuple[int, int], tuple[int
     return train, held
 
 
-def _check_offsets(offsets: tuple[Triple, ...], config: TrainConfig) -> None:
-    if any(dz for dz, _, _ in offsets):
+def _check_offsets(spec: AffinitySpec, config: TrainConfig) -> None:
+    """Refuse partners that the network cannot know anything about."""
+    sections, *pixels = spec.reach
+    seen = config.in_slices // 2
+    if sections > seen:
         raise ConfigError(
-            "config: offsets must lie in the section (dz = 0): this network sees one at a time."
+            f"config: offsets reach dz = {sections} sections, and with in_slices = "
+            f"{config.in_slices} the network sees {seen} on either side. Set in_slices="
+            f"{2 * sections + 1} or more, or other offsets."
         )
-    reach = max(max(abs(dy), abs(dx)) for _, dy, dx in offsets)
-    if reach >= config.crop or config.attractive > len(offsets):
+    if max(pixels) >= config.crop:
         raise ConfigError(
-            f"config: offsets reach {reach} pixels and must be shorter than crop = {config.crop}; "
-            f"attractive = {config.attractive} must not exceed their number, {len(offsets)}."
+            f"config: offsets reach {max(pixels)} pixels and must be shorter than crop = "
+            f"{config.crop}."
         )
 
 

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from emds.config import TrainConfig
 from emds.errors import DataError
 from emds.geometry import Roi
+from emds.io.padding import reflected
 from emds.io.volume import MemoryVolume, Volume
-from emds.metrics import evaluate_segmentation, psnr, ssim
+from emds.metrics import Protocol, evaluate_protocols, psnr, ssim
 from emds.networks.joint import JointNetwork, Prediction
 from emds.networks.unet import STRIDE
 from emds.noise import add_noise, make_noise_model
@@ -23,7 +24,11 @@ _NOISE_SEED = 1
 
 
 class Validator:
-    """Scores a network on evenly spaced held-out sections, noise fixed once and for all.
+    """Scores a network on held-out sections, noise fixed once and for all.
+
+    The sections are spaced evenly; where the network sees several at once, or an offset leaves the
+    section, they are adjacent, around the middle of the held-out range. The range is mirrored at
+    its ends, as a volume is at inference, so nothing outside it is ever looked at.
 
     Parameters
     ----------
@@ -34,7 +39,8 @@ class Validator:
     sections : (int, int)
         The held-out range.
     config : TrainConfig
-        Recipe, noise (the first model), number of sections, mutex strides, smallest segment.
+        Recipe, noise (the first model), sections in, number of sections, mutex strides, smallest
+        segment.
     spec : AffinitySpec
         Of the segmenter's channels.
     device : torch.device
@@ -55,28 +61,35 @@ class Validator:
         self.spec = spec
         self.settings = LabelSettings(config.validation.mutex_strides, config.validation.min_size)
         self.device = device
-        count = min(config.validation.sections, sections[1] - sections[0])
-        chosen = np.linspace(sections[0], sections[1] - 1, count).round().astype(int)
-        boxes = [_central(config.data.box((z, z + 1), raw.shape)) for z in chosen.tolist()]
+        recipe = get_recipe(config.recipe)
+        slices = recipe.architecture(config, spec.channels).in_slices
+        begin, end = sections
+        count = min(config.validation.sections, end - begin)
+        if spec.planar and slices == 1:
+            chosen = np.linspace(begin, end - 1, count).round().astype(int)
+        else:
+            chosen = np.arange(count) + begin + (end - begin - count) // 2
+        boxes = _boxes(raw, chosen, config)
         self.clean = np.concatenate([raw.read(roi) for roi in boxes])
         if self.clean.min() == self.clean.max():
             raise DataError(
                 f"the validation sections {sections[0]}:{sections[1]} of {raw.location} are "
                 f"constant ({self.clean.min()}). Is it the right array?"
             )
-        self.noisy = np.concatenate(
-            [
-                add_noise(
-                    clean[np.newaxis],
-                    noise,
-                    seed=_NOISE_SEED,
-                    origin=roi.offset,
-                    section_shape=(raw.shape[1], raw.shape[2]),
-                )
-                for clean, roi in zip(self.clean, boxes, strict=True)
-            ]
-        )
-        self.seen = self.clean if get_recipe(config.recipe).reads == "clean" else self.noisy
+        half = slices // 2
+        around = chosen[:, np.newaxis] + np.arange(-half, half + 1) - begin
+        needed, self.stacks = np.unique(begin + reflected(around, end - begin), return_inverse=True)
+
+        def seen(roi: Roi) -> NDArray[np.uint8]:
+            section: NDArray[np.uint8] = raw.read(roi)
+            if recipe.reads == "clean":
+                return section
+            frame = (raw.shape[1], raw.shape[2])
+            return add_noise(
+                section, noise, seed=_NOISE_SEED, origin=roi.offset, section_shape=frame
+            )
+
+        self.seen = np.concatenate([seen(roi) for roi in _boxes(raw, needed, config)])
         self.truth: MemoryVolume | None = None
         if labels is not None:
             truth = np.concatenate([labels.read(roi) for roi in boxes])
@@ -92,13 +105,14 @@ class Validator:
         """Return psnr, ssim, coarse_psnr, voi, voi_split, voi_merge, arand: what applies.
 
         Sections are predicted in one piece and images rounded to uint8; SSIM is the `wang` one.
-        Labels are scored section by section (protocol `strict`).
+        Labels are scored section by section (protocol `strict`) and, where an offset leaves the
+        section, as a volume too: voi_3d, voi_split_3d and so on.
         """
         network.eval()
-        predictions = [self._predict(network, section) for section in self.seen]
+        predictions = [self._predict(network, self.seen[stack]) for stack in self.stacks]
         metrics: dict[str, float] = {}
         images = [p.image for p in predictions if p.image is not None]
-        coarse = [p.coarse for p in predictions if p.coarse is not None]
+        coarse = [p.coarse_section for p in predictions if p.coarse_section is not None]
         logits = [p.logits for p in predictions if p.logits is not None]
         if images:
             final = self._to_grey(images)
@@ -111,15 +125,19 @@ class Validator:
             stacked = torch.sigmoid(torch.cat(logits)).movedim(1, 0)[..., :height, :width]
             affinities = quantize(stacked.float().cpu().numpy())
             labels = label_affinities(affinities, self.spec, self.settings)
-            score = evaluate_segmentation(MemoryVolume(labels), self.truth, "strict").scores
-            for name in ("voi", "voi_split", "voi_merge", "arand"):
-                metrics[name] = getattr(score, name)
+            protocols: dict[Protocol, str] = {"strict": ""}
+            if not self.spec.planar:
+                protocols["volume"] = "_3d"
+            reports = evaluate_protocols(MemoryVolume(labels), self.truth, list(protocols))
+            for report in reports:
+                for name in ("voi", "voi_split", "voi_merge", "arand"):
+                    metrics[name + protocols[report.protocol]] = getattr(report.scores, name)
         return metrics
 
-    def _predict(self, network: JointNetwork, section: NDArray[np.uint8]) -> Prediction:
-        padding = [(0, -n % STRIDE) for n in section.shape]
-        padded = np.pad(section, padding, mode="symmetric").astype(np.float32)
-        image = torch.from_numpy(padded / np.float32(127.5) - 1)[None, None]
+    def _predict(self, network: JointNetwork, stack: NDArray[np.uint8]) -> Prediction:
+        padding = [(0, 0), *((0, -n % STRIDE) for n in stack.shape[1:])]
+        padded = np.pad(stack, padding, mode="symmetric").astype(np.float32)
+        image = torch.from_numpy(padded / np.float32(127.5) - 1)[None]
         prediction: Prediction = network(image.to(self.device))
         return prediction
 
@@ -130,7 +148,10 @@ class Validator:
         return grey
 
 
-def _central(section: Roi) -> Roi:
-    (z, y, x), (_, height, width) = section.offset, section.shape
+def _boxes(raw: Volume, sections: NDArray[np.int64], config: TrainConfig) -> list[Roi]:
+    """Return the central part of each of these sections, as far as they are used."""
+    box = config.data.box((0, 1), raw.shape)
+    (_, y, x), (_, height, width) = box.offset, box.shape
     rows, columns = min(height, _LARGEST), min(width, _LARGEST)
-    return Roi((z, y + (height - rows) // 2, x + (width - columns) // 2), (1, rows, columns))
+    corner = y + (height - rows) // 2, x + (width - columns) // 2
+    return [Roi((z, *corner), (1, rows, columns)) for z in sections.tolist()]

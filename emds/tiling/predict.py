@@ -13,7 +13,7 @@ from emds.networks.joint import JointNetwork
 
 
 class NetworkPredictor:
-    """Runs a `JointNetwork` on batches of tiles, section by section.
+    """Runs a `JointNetwork` on batches of tiles, section by section with its neighbours.
 
     Parameters
     ----------
@@ -50,22 +50,24 @@ class NetworkPredictor:
         self.precision = precision
         offsets = network.architecture.affinity_channels
         self.channels = sum(offsets if name == "affinities" else 1 for name in outputs)
+        self.halo = network.architecture.in_slices // 2
 
     @torch.inference_mode()
     def __call__(self, tiles: NDArray[Any]) -> NDArray[np.float32]:
-        """Map (n, z, y, x) grey values to (n, channels, z, y, x) float32."""
-        n, z, y, x = tiles.shape
-        values = torch.from_numpy(tiles.reshape(n * z, 1, y, x).astype(np.float32))
-        values = values.to(self.device).contiguous(memory_format=torch.channels_last)
+        """Map (n, halo + z + halo, y, x) grey values to (n, channels, z, y, x) float32."""
+        values = torch.from_numpy(tiles.astype(np.float32)).to(self.device)
         values = (values - self.low) * (2 / (self.high - self.low)) - 1
+        stacks = values.unfold(1, 2 * self.halo + 1, 1).movedim(-1, 2)
+        n, z, _, y, x = stacks.shape
+        stacks = stacks.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            prediction = self.network(values)
+            prediction = self.network(stacks)
+        images = {"fused": prediction.fused, "coarse": prediction.coarse_section}
         parts = []
         for name in self.outputs:
             if name == "affinities":
                 parts.append(torch.sigmoid(prediction.logits.float()))
             else:
-                image = getattr(prediction, name).float()
-                parts.append((image + 1) * ((self.high - self.low) / 2) + self.low)
+                parts.append((images[name].float() + 1) * ((self.high - self.low) / 2) + self.low)
         stacked = torch.cat(parts, dim=1).cpu().numpy()
         return stacked.reshape(n, z, self.channels, y, x).transpose(0, 2, 1, 3, 4)

@@ -24,13 +24,16 @@ class TilePredictor(Protocol):
     batch_size : int
         Tiles per call; the batch is always full, so a tile's result never depends on how many
         were left over.
+    halo : int
+        Sections it sees above and below a tile.
     """
 
     channels: int
     batch_size: int
+    halo: int
 
     def __call__(self, tiles: NDArray[Any]) -> NDArray[np.float32]:
-        """Map (n, z, y, x) grey values to (n, channels, z, y, x)."""
+        """Map (n, halo + z + halo, y, x) grey values to (n, channels, z, y, x)."""
 
 
 def stream_blocks(
@@ -63,7 +66,7 @@ def stream_blocks(
         ThreadPoolExecutor(1, thread_name_prefix="write") as writer,
     ):
         writing: Future[None] | None = None
-        for block, tiles, hull, grey in _read_ahead(reader, read, grid, blocks):
+        for block, tiles, hull, grey in _read_ahead(reader, read, grid, blocks, predictor.halo):
             values = _predict_block(block.write_roi, tiles, hull, grey, predictor, grid, on_tiles)
             if writing is not None:
                 writing.result()
@@ -85,9 +88,10 @@ def _predict_block(
     size = predictor.batch_size
     for first in range(0, len(tiles), size):
         batch = tiles[first : first + size]
-        values = np.zeros((size, *grid.tile), dtype=grey.dtype)
-        for slot, tile in enumerate(batch):
-            values[slot] = grey[tile.relative_to(hull.offset).slices()]
+        seen = [tile.grow((predictor.halo, 0, 0)) for tile in batch]
+        values = np.zeros((size, *seen[0].shape), dtype=grey.dtype)
+        for slot, box in enumerate(seen):
+            values[slot] = grey[box.relative_to(hull.offset).slices()]
         predicted = predictor(values)
         for slot, tile in enumerate(batch):
             blender.add(tile, predicted[slot])
@@ -100,12 +104,13 @@ def _read_ahead(
     read: Callable[[Roi], NDArray[Any]],
     grid: TileGrid,
     blocks: Iterable[Block],
+    halo: int,
 ) -> Iterator[tuple[Block, list[Roi], Roi, NDArray[Any]]]:
-    """Yield each block with its tiles, the box around them and that box's grey values."""
+    """Yield each block with its tiles, the box around what they see and its grey values."""
     waiting: tuple[Block, list[Roi], Roi, Future[NDArray[Any]]] | None = None
     for block in blocks:
         tiles = grid.tiles_meeting(block.write_roi)
-        hull = Roi.between(tiles[0].offset, tiles[-1].end)
+        hull = Roi.between(tiles[0].offset, tiles[-1].end).grow((halo, 0, 0))
         upcoming = (block, tiles, hull, reader.submit(read, hull))
         if waiting is not None:
             yield (*waiting[:3], waiting[3].result())

@@ -10,28 +10,31 @@ from numpy.typing import NDArray
 from emds.config import AugmentConfig
 
 
-def dihedral(section: NDArray[Any], element: int) -> NDArray[Any]:
-    """Apply one of the eight flips and quarter turns of the plane.
+def dihedral(stack: NDArray[Any], element: int) -> NDArray[Any]:
+    """Apply one of the sixteen symmetries of a square prism, eight of which are of its plane.
 
     Parameters
     ----------
-    section : (..., Y, X)
+    stack : (Z, Y, X)
         Image or labels; the same `element` must be given for both.
     element : int
-        0 to 7: quarter turns in the low two bits, then a flip of x.
+        0 to 15: quarter turns in the low two bits, then a flip of x, then a flip of z.
 
     Returns
     -------
-    (..., Y, X) or (..., X, Y)
+    (Z, Y, X) or (Z, X, Y)
         A C-contiguous copy.
 
     Examples
     --------
-    >>> dihedral(np.array([[1, 2], [3, 4]]), 5).tolist()
-    [[4, 2], [3, 1]]
+    >>> dihedral(np.array([[[1, 2], [3, 4]]]), 5).tolist()
+    [[[4, 2], [3, 1]]]
+    >>> dihedral(np.array([[[1]], [[2]]]), 8).ravel().tolist()
+    [2, 1]
     """
-    turned = np.rot90(section, element & 3, axes=(-2, -1))
-    return np.ascontiguousarray(turned[..., ::-1] if element & 4 else turned)
+    turned = np.rot90(stack, element & 3, axes=(1, 2))
+    turned = turned[:, :, ::-1] if element & 4 else turned
+    return np.ascontiguousarray(turned[::-1] if element & 8 else turned)
 
 
 def change_intensity(

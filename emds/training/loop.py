@@ -24,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from emds.config import TrainConfig
 from emds.errors import ConfigError, DataError, InterruptedRunError
-from emds.geometry import Triple
+from emds.geometry import Triple, middle
 from emds.networks.checkpoint import load_tensors, save_atomically
 from emds.networks.joint import JointNetwork
 from emds.networks.losses import affinity_loss, affinity_targets, image_loss
@@ -99,6 +99,7 @@ Save = Callable[[str, TrainingState], None]
 """Writes a checkpoint of the averaged network; told "best" or "last"."""
 
 _LARGEST_SEED = 2**63 - 1
+_SHOWN = ("psnr", "coarse_psnr", "voi", "voi_3d")
 _COUNTERS = ("step", "best", "metrics", "seconds", "cpu_seconds")
 
 
@@ -138,7 +139,7 @@ def train(
         Gives the batch of a step.
     recipe, config
         What is trained, and how.
-    offsets : tuple of (0, dy, dx)
+    offsets : tuple of (dz, dy, dx)
         Of the affinity channels.
     device : torch.device
         Where to compute.
@@ -178,7 +179,7 @@ def train(
             if done or state.step % config.validation.every == 0:
                 state.metrics = validate(_averaged_network(state))
                 log({"step": state.step, "validation": state.metrics})
-                score = state.metrics[recipe.select] * (-1 if recipe.select == "voi" else 1)
+                score = _score(state.metrics, recipe)
                 if state.best is None or score > state.best:
                     state.best = score
                     save("best", state)
@@ -217,7 +218,7 @@ def _step(
             prediction.logits, same, inside if config.loss.mask_border else None
         )
     if prediction.fused is not None and weights.fused:
-        losses["fused"] = image_loss(prediction.fused, clean)
+        losses["fused"] = image_loss(prediction.fused, clean[:, middle(clean.shape[1])])
     loss = torch.stack([getattr(weights, name) * value for name, value in losses.items()]).sum()
     network.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -249,7 +250,7 @@ def _loss_weights(recipe: Recipe, config: TrainConfig) -> LossWeights:
 
 
 def _to_network_range(image: Any, device: torch.device) -> Tensor:
-    values = torch.from_numpy(image)[:, None].to(device)
+    values = torch.from_numpy(image).to(device)
     return (values.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
@@ -269,9 +270,16 @@ def _moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
     return update
 
 
+def _score(metrics: Metrics, recipe: Recipe) -> float:
+    """Return what the best checkpoint has most of; labels of a volume are judged as a volume."""
+    if recipe.select == "psnr":
+        return metrics["psnr"]
+    return -metrics.get("voi_3d", metrics["voi"])
+
+
 def _headline(losses: Metrics, metrics: Metrics) -> str:
     parts = [f"{name} {value:.4f}" for name, value in losses.items()]
-    parts += [f"{k} {metrics[k]:.3f}" for k in ("psnr", "coarse_psnr", "voi") if k in metrics]
+    parts += [f"{k} {metrics[k]:.3f}" for k in _SHOWN if k in metrics]
     return "  ".join(parts)
 
 

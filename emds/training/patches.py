@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from emds.config import NoiseConfig, TrainConfig
 from emds.errors import DataError
-from emds.geometry import Roi, Triple
+from emds.geometry import Roi, Triple, middle
 from emds.io.volume import Volume
 from emds.noise import NoiseModel, add_noise, make_noise_model
 from emds.training.augment import change_intensity, dihedral
-from emds.training.planes import draw_plane, sample_image, sample_labels
+from emds.training.planes import draw_stack, sample_image, sample_labels
 
 _MARGIN = 64
 
@@ -31,10 +31,13 @@ class Batch:
 
     Attributes
     ----------
-    noisy, clean : (n, y, x) uint8
-        Network input and its target.
-    labels : (n, y, x) int64 or None
-        Instance ids; None where the recipe needs none.
+    noisy : (n, K, y, x) uint8
+        Network input: adjacent sections, each with noise of its own.
+    clean : (n, M, y, x) uint8
+        Target: the sections in the middle of the input.
+    labels : (n, 2 R + 1, y, x) int64 or None
+        Instance ids of the section in the middle and of R on either side; None where the recipe
+        needs none.
     """
 
     noisy: NDArray[np.uint8]
@@ -43,7 +46,7 @@ class Batch:
 
 
 class PatchSampler:
-    """Draws square samples from the training sections.
+    """Draws stacks of square sections from the training sections, which they never leave.
 
     Parameters
     ----------
@@ -54,16 +57,24 @@ class PatchSampler:
     sections : (int, int)
         Half-open range of sections to draw from.
     config : TrainConfig
-        Crop, batch size, seed, noise and augmentation.
+        Crop, sections in and out, batch size, seed, noise and augmentation.
+    reach : int
+        Sections that offsets reach above or below: R of `Batch`.
 
     Raises
     ------
     DataError
-        If raw and labels differ in shape, or the training sections are smaller than a crop.
+        If raw and labels differ in shape, or the training sections are smaller than a sample.
     """
 
     def __init__(
-        self, raw: Volume, labels: Volume | None, sections: tuple[int, int], config: TrainConfig
+        self,
+        raw: Volume,
+        labels: Volume | None,
+        sections: tuple[int, int],
+        config: TrainConfig,
+        *,
+        reach: int = 0,
     ) -> None:
         if labels is not None and labels.shape != raw.shape:
             raise DataError(
@@ -75,17 +86,19 @@ class PatchSampler:
         self.config = config
         self.region = config.data.box(sections, raw.shape)
         self.noise = NoiseDrawer(config.noise)
-        crop = config.crop
-        box = {"z": (1, crop, crop), "y": (crop, 1, crop), "x": (crop, crop, 1)}
-        normals = "zyx" if config.augment.planes == "all" else "z"
-        fitting = {n: box[n] for n in normals if _fits(box[n], self.region.shape)}
-        if fitting.keys() != set(normals):
+        self.label_depth = 2 * reach + 1
+        crop, depth = config.crop, config.in_slices
+        assert self.label_depth <= depth, "offsets reach further than the network sees"
+        box = {0: (depth, crop, crop), 1: (crop, depth, crop), 2: (crop, crop, depth)}
+        normals = (0, 1, 2) if config.augment.planes == "all" else (0,)
+        if not all(_fits(box[axis], self.region.shape) for axis in normals):
             raise DataError(
                 f"training sections of {raw.location} are {self.region.shape} (z, y, x) and must "
-                f"hold a crop of {crop} × {crop} in every plane of augment.planes="
-                f"{config.augment.planes}. Lower it with --set crop=N (a multiple of 8)."
+                f"hold a stack of {depth} crops of {crop} × {crop} in every plane of "
+                f"augment.planes={config.augment.planes}. Lower it with --set crop=N (a multiple "
+                "of 8) or --set in_slices=N (odd)."
             )
-        self.boxes: tuple[Triple, ...] = tuple(fitting.values())
+        self.boxes: tuple[tuple[int, Triple], ...] = tuple((axis, box[axis]) for axis in normals)
 
     def batch(self, step: int) -> Batch:
         """Return the samples of one step."""
@@ -101,17 +114,17 @@ class PatchSampler:
         rng = np.random.default_rng(np.random.SeedSequence([config.seed, step, index]))
         if config.augment.planes == "oblique":
             return self._oblique_sample(rng)
-        shape = self.boxes[rng.integers(len(self.boxes))]
+        across, shape = self.boxes[rng.integers(len(self.boxes))]
         z, y, x = (
             int(rng.integers(begin, end - n + 1))
             for begin, end, n in zip(self.region.offset, self.region.end, shape, strict=True)
         )
         roi = Roi((z, y, x), shape)
-        flat = shape.index(1)
-        element = int(rng.integers(8)) if config.augment.dihedral else 0
+        symmetries = 8 if config.in_slices == 1 else 16
+        element = int(rng.integers(symmetries)) if config.augment.dihedral else 0
 
         def cut(values: NDArray[Any]) -> NDArray[Any]:
-            return dihedral(np.moveaxis(values, flat, 0), element)
+            return dihedral(np.moveaxis(values, across, 0), element)
 
         raw = self.raw.read(roi)
         if config.noise.online:
@@ -120,21 +133,30 @@ class PatchSampler:
         else:
             clean = cut(raw)
             noisy = cut(self.noise.fixed(raw, roi.offset, self.raw.shape, config.seed))
-        ids = None if self.labels is None else cut(self.labels.read(roi).astype(np.int64))[0]
-        return noisy[0], clean[0], ids
+        ids = None
+        if self.labels is not None:
+            marked = _thinned(roi, across, self.label_depth)
+            ids = cut(self.labels.read(marked).astype(np.int64))
+        return noisy, self._target(clean), ids
 
     def _oblique_sample(
         self, rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64] | None]:
-        augment = self.config.augment
-        box, points = draw_plane(rng, self.config.crop, augment.zoom, self.region)
-        clean = sample_image(self.raw.read(box), points)
-        clean = change_intensity(clean, augment, rng)
-        noisy = self.noise.online(clean[None], rng)
+        config, augment = self.config, self.config.augment
+        depth = config.in_slices
+        box, points = draw_stack(rng, depth, config.crop, augment.zoom, self.region)
+        if depth > 1 and augment.dihedral and rng.integers(2):
+            points = points[:, ::-1]  # a mirror image, which no rotation gives
+        clean = change_intensity(sample_image(self.raw.read(box), points), augment, rng)
+        noisy = self.noise.online(clean, rng)
         ids = None
         if self.labels is not None:
-            ids = sample_labels(self.labels.read(box), points).astype(np.int64)
-        return noisy[0], clean, ids
+            marked = points[:, middle(depth, self.label_depth)]
+            ids = sample_labels(self.labels.read(box), marked).astype(np.int64)
+        return noisy, self._target(clean), ids
+
+    def _target(self, clean: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return clean[middle(self.config.in_slices, self.config.out_slices)]
 
 
 class NoiseDrawer:
@@ -148,7 +170,7 @@ class NoiseDrawer:
         self.shares = shares / shares.sum()
 
     def online(self, clean: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Return (1, y, x) with noise of a model, parameters and field drawn from `rng`."""
+        """Return (z, y, x) with noise of a model drawn from `rng`, new for every section."""
         model = self.models[rng.choice(len(self.models), p=self.shares)]
         # Placed well inside a section, for film noise is stronger along a section's edge.
         _, height, width = clean.shape
@@ -187,3 +209,11 @@ def iter_batches(sampler: PatchSampler, start: int, stop: int, ahead: int = 3) -
 
 def _fits(box: Triple, shape: Triple) -> bool:
     return all(a <= b for a, b in zip(box, shape, strict=True))
+
+
+def _thinned(roi: Roi, axis: int, depth: int) -> Roi:
+    """Return the `depth` sections in the middle of a stack along `axis`."""
+    offset, shape = list(roi.offset), list(roi.shape)
+    offset[axis] += middle(shape[axis], depth).start
+    shape[axis] = depth
+    return Roi((offset[0], offset[1], offset[2]), (shape[0], shape[1], shape[2]))

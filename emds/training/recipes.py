@@ -37,9 +37,11 @@ class Recipe:
     starts_from : mapping
         Network → the recipe whose checkpoint it must start from.
     select : str
-        The validation metric that decides which checkpoint is best.
+        The validation metric that decides which checkpoint is best; for ``voi`` that of the
+        volume, where offsets leave the section.
     reads : str
-        What goes in, in training and validation: the noisy image or the clean one.
+        What goes in, in training and validation: the noisy sections, or the clean ones that a
+        denoiser would make of them.
     fusion, iem_mode, detach_affinities
         Of the `Architecture`.
     optimizer : mapping
@@ -73,6 +75,8 @@ class Recipe:
             window=config.crop,
             iem_mode=config.iem_mode or self.iem_mode,
             detach_affinities=self.detach_affinities,
+            in_slices=config.out_slices if self.reads == "clean" else config.in_slices,
+            out_slices=config.out_slices,
         )
 
 

@@ -78,6 +78,14 @@ def test_every_network_plays_both_parts_on_any_image(name, role, channels, shape
 
 
 @pytest.mark.parametrize("name", LIGHT)
+@pytest.mark.parametrize(("role", "channels"), [("denoiser", 3), ("segmenter", 10)])
+def test_every_network_takes_stacks_of_sections(name, role, channels):
+    network = part(role, name, in_slices=5, out_slices=3)
+    with torch.no_grad():
+        assert network(torch.randn(2, 5, 32, 32)).shape == (2, channels, 32, 32)
+
+
+@pytest.mark.parametrize("name", LIGHT)
 def test_gradients_reach_every_weight(name):
     network = part("segmenter", name).train()
     network(torch.randn(2, 1, 32, 32)).square().sum().backward()
@@ -86,12 +94,12 @@ def test_gradients_reach_every_weight(name):
 
 @pytest.mark.parametrize("name", ["dncnn-light", "ridnet-light"])
 def test_a_stack_that_says_nothing_leaves_the_image_as_it_is(name):
-    denoiser = part("denoiser", name)
+    denoiser = part("denoiser", name, in_slices=5, out_slices=3)
     last = denoiser.layers[-1] if name.startswith("dncnn") else denoiser.tail
     torch.nn.init.zeros_(last.weight)
     torch.nn.init.zeros_(last.bias)
-    image = torch.randn(1, 1, 16, 16)
-    torch.testing.assert_close(denoiser(image), image, rtol=0, atol=0)
+    image = torch.randn(1, 5, 16, 16)
+    torch.testing.assert_close(denoiser(image), image[:, 1:4], rtol=0, atol=0)
 
 
 def test_the_released_dncnn_predicts_the_image_itself():
@@ -142,5 +150,5 @@ def test_transunet_refuses_squares_of_broken_tokens():
 @pytest.mark.parametrize("width", ["tiny", "small", "paper", "large"])
 def test_the_second_denoiser_is_as_large_as_the_fusion(width):
     with torch.device("meta"):
-        fusion = count(FusionNetwork(10, WIDTHS[width], 32))
-        assert count(SecondDenoiser(WIDTHS[width])) == pytest.approx(fusion, rel=0.02)
+        fusion = count(FusionNetwork(1, 10, WIDTHS[width], 32))
+        assert count(SecondDenoiser(1, WIDTHS[width])) == pytest.approx(fusion, rel=0.02)

@@ -9,6 +9,7 @@ import torch
 from emds.errors import CheckpointError
 from emds.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from emds.networks.joint import Architecture
+from emds.pretrained import shipped_checkpoint
 
 
 def make_checkpoint(**changes):
@@ -38,6 +39,50 @@ def test_a_saved_checkpoint_comes_back(tmp_path):
     assert loaded.summary()["parameters"] == 344_852
     assert loaded.voxel_size == (10.0, 8.0, 8.0)
     assert loaded.versions["torch"] == torch.__version__
+
+
+def test_a_network_that_sees_a_stack_comes_back(tmp_path):
+    network = Architecture(width="tiny", window=16, in_slices=5, out_slices=3).build()
+    stacked = make_checkpoint(
+        architecture=network.architecture.to_dict(), weights=network.state_dict()
+    )
+    save_checkpoint(stacked, tmp_path / "model.pt")
+    loaded = load_checkpoint(tmp_path / "model.pt").build()
+    assert loaded.architecture == network.architecture
+    image = torch.randn(1, 5, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(image).fused, network.eval()(image).fused, rtol=0, atol=0)
+
+
+def test_a_file_from_before_there_were_stacks_holds_a_network_of_one_section(tmp_path):
+    new = make_checkpoint()
+    save_checkpoint(new, tmp_path / "new.pt")
+    content = torch.load(tmp_path / "new.pt", weights_only=True)
+    del content["architecture"]["in_slices"], content["architecture"]["out_slices"]
+    torch.save(content | {"in_slices": 1}, tmp_path / "old.pt")
+    old = load_checkpoint(tmp_path / "old.pt")
+    assert (old.architecture["in_slices"], old.architecture["out_slices"]) == (1, 1)
+    assert old.summary() == load_checkpoint(tmp_path / "new.pt").summary()
+    image = torch.randn(1, 1, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            old.build()(image).fused, new.build()(image).fused, rtol=0, atol=0
+        )
+
+
+def test_the_shipped_checkpoint_is_the_three_networks_of_the_paper_in_a_row():
+    network = load_checkpoint(shipped_checkpoint()).build()
+    image = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        prediction = network(image)
+        coarse = network.denoiser(image)
+        logits = network.segmenter(coarse)
+        fused = network.fusion(coarse, logits.sigmoid())
+    for got, expected in zip(
+        (prediction.coarse, prediction.logits, prediction.fused), (coarse, logits, fused)
+    ):
+        torch.testing.assert_close(got, expected, rtol=0, atol=0)
+    assert sum(p.numel() for p in network.parameters()) == 1_368_092
 
 
 def test_an_unfinished_save_leaves_the_old_file(tmp_path, monkeypatch):

@@ -73,6 +73,28 @@ def test_without_a_denoiser_the_segmenter_reads_the_noisy_image():
     torch.testing.assert_close(network(noisy).logits, network.segmenter(noisy))
 
 
+def test_the_denoiser_returns_the_sections_in_the_middle_and_the_others_see_those():
+    network = Architecture(width="tiny", window=16, in_slices=7, out_slices=5).build().eval()
+    noisy = torch.randn(2, 7, 16, 16)
+    prediction = network(noisy)
+    assert prediction.coarse.shape == (2, 5, 16, 16)
+    torch.testing.assert_close(prediction.coarse, network.denoiser(noisy))
+    torch.testing.assert_close(prediction.logits, network.segmenter(prediction.coarse))
+    fused = network.fusion(prediction.coarse, prediction.logits.sigmoid())
+    torch.testing.assert_close(prediction.fused, fused)
+    assert prediction.fused.shape == (2, 1, 16, 16)
+    torch.testing.assert_close(prediction.coarse_section, prediction.coarse[:, 2:3])
+    network.fusion = None
+    torch.testing.assert_close(network(noisy).image, prediction.coarse[:, 2:3])
+
+
+def test_without_a_denoiser_all_noisy_sections_are_seen():
+    architecture = Architecture(("segmenter",), width="tiny", in_slices=5, out_slices=3)
+    network = architecture.build().eval()
+    noisy = torch.randn(1, 5, 16, 16)
+    torch.testing.assert_close(network(noisy).logits, network.segmenter(noisy))
+
+
 @pytest.mark.parametrize(
     ("outputs", "kept"),
     [

@@ -46,17 +46,22 @@ def test_weight_of_the_rare_class(share, weight):
     assert balance_weights(same).max().item() == pytest.approx(weight, rel=1e-4)
 
 
-def test_targets_equal_affinities_of_the_segmentation_part():
-    labels = np.random.default_rng(0).integers(1, 4, (2, 20, 20))
-    same, inside = affinity_targets(torch.from_numpy(labels), PAPER_OFFSETS)
-    for n in range(2):
-        expected, valid = affinities_from_labels(labels[n : n + 1].astype(np.uint32), PAPER_OFFSETS)
-        np.testing.assert_array_equal(inside.numpy(), valid[:, 0])
-        np.testing.assert_array_equal(same[n].numpy().astype(bool) & valid[:, 0], expected[:, 0])
+OFFSETS = [*PAPER_OFFSETS, (-1, 0, 0), (2, 0, 0), (-2, 3, -4), (1, -2, 0), (0, 5, 5)]
+
+
+def test_targets_equal_affinities_of_the_whole_labels():
+    labels = np.random.default_rng(0).integers(1, 4, (9, 20, 20))
+    whole, valid = affinities_from_labels(labels.astype(np.uint32), OFFSETS)
+    centres = range(2, 7)
+    stacks = np.stack([labels[z - 2 : z + 3] for z in centres])
+    same, inside = affinity_targets(torch.from_numpy(stacks), OFFSETS)
+    for n, z in enumerate(centres):
+        np.testing.assert_array_equal(inside.numpy(), valid[:, z])
+        np.testing.assert_array_equal(same[n].numpy().astype(bool) & valid[:, z], whole[:, z])
 
 
 def test_border_pairs_count_as_same_and_can_be_masked():
-    labels = torch.tensor([[[1, 2], [1, 2]]])
+    labels = torch.tensor([[[[1, 2], [1, 2]]]])
     same, inside = affinity_targets(labels, [(0, 0, -1)])
     assert same.tolist() == [[[[1, 0], [1, 0]]]]
     logits = torch.full((1, 1, 2, 2), 3.0)
@@ -65,5 +70,5 @@ def test_border_pairs_count_as_same_and_can_be_masked():
 
 
 def test_background_is_an_ordinary_label():
-    same, _ = affinity_targets(torch.zeros(1, 4, 4, dtype=torch.int64), [(0, -1, 0)])
+    same, _ = affinity_targets(torch.zeros(1, 1, 4, 4, dtype=torch.int64), [(0, -1, 0)])
     assert same.min() == 1

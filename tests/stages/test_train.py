@@ -60,6 +60,29 @@ def test_joint_training_gives_a_checkpoint_that_runs(stack):
     assert open_volume(out, role="labels").read().min() >= 1
 
 
+def test_training_across_sections_gives_a_checkpoint_that_runs(stack):
+    offsets = [(-1, 0, 0), (0, -1, 0), (0, 0, -1), (0, -3, 0), (0, 0, -3), (-1, 3, 0)]
+    data = {"raw": str(stack / "raw.h5"), "labels": str(stack / "gt.h5")}
+    data |= {"train": (0, 4), "validation": (4, 6)}
+    changes = {"in_slices": 3, "out_slices": 3, "offsets": offsets, "data": data}
+    changes["augment"] = {"planes": "oblique"}
+    checkpoint = load_checkpoint(best := train(config_for(stack, **changes), stack / "run"))
+    assert checkpoint.architecture["in_slices"] == checkpoint.architecture["out_slices"] == 3
+    assert checkpoint.offsets == tuple(offsets)
+    assert checkpoint.attractive == (True, True, True, False, False, False)
+    assert {"voi", "arand", "voi_3d", "arand_3d"} <= checkpoint.metrics.keys()
+    with open_volume(stack / "raw.h5", role="raw") as raw:
+        out = run(raw, best, out=stack / "seg.zarr")
+    assert open_volume(out, role="labels").read().min() >= 1
+
+
+def test_a_denoiser_that_sees_another_stack_is_refused_by_name(stack):
+    denoiser = train(config_for(stack, recipe="dn_only"), stack / "dn", device="cpu")
+    changes = {"recipe": "sequential", "init": {"denoiser": str(denoiser)}, "in_slices": 3}
+    with pytest.raises(ConfigError, match="its in_slices is 1, this run's 3; they must be"):
+        train(config_for(stack, **changes), stack / "seq", device="cpu")
+
+
 def test_sequential_keeps_the_denoiser_it_starts_from(stack):
     denoiser = train(config_for(stack, recipe="dn_only"), stack / "dn", device="cpu")
     sequential = config_for(stack, recipe="sequential", init={"denoiser": str(denoiser)})
@@ -110,7 +133,7 @@ def test_a_denoiser_learns_for_the_segmenter_it_starts_with(stack):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"width": "small"}, "'unet' of width 'tiny' and crop 32, this run's 'unet' of width"),
+        ({"width": "small"}, "its width is 'tiny', this run's 'small'; they must"),
         ({"denoiser": "dncnn-light"}, "this run's 'dncnn-light'"),
         ({"init": {"denoiser": "x.npz"}}, "for a TransUNet"),
         ({"init": {"fusion": "x.pt"}}, "the recipe has no fusion"),
@@ -225,7 +248,9 @@ def test_nothing_to_resume_is_an_error(stack):
         ({"data": {"rows": (8, 49)}}, "data.rows = 8:49 .* 48 rows"),
         ({"data": {"train": (0, 5), "validation": (4, 6)}}, "must not overlap"),
         ({"offsets": [(0, -1, 0), (0, 0, -1), (0, 40, 0)]}, "shorter than crop"),
-        ({"offsets": [(-1, 0, 0), (0, -1, 0)]}, "dz = 0"),
+        ({"offsets": [(-1, 0, 0), (0, -1, 0)]}, "Set in_slices=3 or more"),
+        ({"offsets": "isotropic", "in_slices": 5}, "Set in_slices=7 or more"),
+        ({"attractive": 11}, "number of offsets, 10"),
     ],
 )
 def test_a_plan_that_cannot_work_is_refused_at_once(stack, changes, message):

@@ -18,6 +18,7 @@ class Identity:
     """Returns what it is shown, twice, the second time negated."""
 
     channels = 2
+    halo = 0
 
     def __init__(self, batch_size=3):
         self.batch_size = batch_size
@@ -27,6 +28,16 @@ class Identity:
         assert len(tiles) == self.batch_size
         self.tiles += len(tiles)
         return np.stack([tiles, -tiles], axis=1).astype(np.float32)
+
+
+class Neighbours(Identity):
+    """Returns the sections two above and two below the tile's own."""
+
+    halo = 2
+
+    def __call__(self, tiles):
+        self.tiles += len(tiles)
+        return np.stack([tiles[:, :-4], tiles[:, 4:]], axis=1).astype(np.float32)
 
 
 class Position(Identity):
@@ -104,6 +115,17 @@ def test_a_region_equals_the_crop_of_the_whole(layout, data):
     whole = predict(volume, grid, Roi.whole(grid.shape), grid.shape, Position())
     part = predict(volume, grid, roi, blocks, Position())
     np.testing.assert_array_equal(part, whole[(slice(None), *roi.slices())])
+
+
+@settings(max_examples=40, deadline=None)
+@given(layouts())
+def test_a_tile_sees_the_sections_around_it_and_mirrors_at_the_ends(layout):
+    grid, (blocks, _) = layout
+    volume = np.random.default_rng(0).random(grid.shape, dtype=np.float32)
+    blended = predict(volume, grid, Roi.whole(grid.shape), blocks, Neighbours())
+    around = np.pad(volume, [(2, 2), (0, 0), (0, 0)], mode="symmetric")
+    np.testing.assert_allclose(blended[0], around[:-4], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(blended[1], around[4:], rtol=0, atol=1e-6)
 
 
 @given(layouts())

@@ -125,6 +125,22 @@ def test_sigterm_saves_and_says_so(tmp_path):
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+@pytest.mark.parametrize(
+    ("recipe", "metrics", "score"),
+    [
+        ("joint", {"voi": 2.0, "psnr": 20.0}, -2.0),
+        ("joint", {"voi": 2.0, "voi_3d": 3.0, "psnr": 20.0}, -3.0),
+        ("dn_only", {"psnr": 20.0}, 20.0),
+    ],
+)
+def test_the_best_has_the_lowest_voi_of_the_volume_or_the_highest_psnr(
+    tmp_path, recipe, metrics, score
+):
+    config = make_config(recipe=recipe, steps=3)
+    state = run(config, RunFolder(tmp_path / "run"), validate=lambda network: metrics)
+    assert state.best == score
+
+
 def test_resuming_another_configuration_is_refused_by_name(tmp_path):
     folder = RunFolder(tmp_path / "run")
     run(make_config(), folder)

@@ -89,8 +89,10 @@ def test_online_noise_differs_at_the_same_place():
 
 
 def test_a_crop_larger_than_the_sections_is_refused():
-    with pytest.raises(DataError, match="crop of 32 × 32"):
+    with pytest.raises(DataError, match="stack of 1 crops of 32 × 32"):
         sampler(crop=32)
+    with pytest.raises(DataError, match="stack of 17 crops of 16 × 16"):
+        sampler(sections=(4, 20), in_slices=17)
 
 
 def test_the_cache_holds_the_training_sections_only():
@@ -101,8 +103,9 @@ def test_the_cache_holds_the_training_sections_only():
     assert cached.values.shape == (5, 24, 28)
 
 
-def test_the_eight_symmetries_are_eight_and_keep_the_values():
-    square = np.arange(9).reshape(3, 3)
-    images = {dihedral(square, element).tobytes() for element in range(8)}
-    assert len(images) == 8
-    assert all(sorted(np.frombuffer(i, square.dtype)) == list(range(9)) for i in images)
+def test_the_sixteen_symmetries_are_sixteen_and_keep_the_values():
+    prism = np.arange(18).reshape(2, 3, 3)
+    images = {dihedral(prism, element).tobytes() for element in range(16)}
+    assert len(images) == 16
+    assert all(sorted(np.frombuffer(i, prism.dtype)) == list(range(18)) for i in images)
+    assert len({dihedral(prism[:1], element).tobytes() for element in range(16)}) == 8

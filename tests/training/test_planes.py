@@ -12,37 +12,41 @@ from emds.errors import ConfigError
 from emds.geometry import Roi
 from emds.io.volume import MemoryVolume
 from emds.training.patches import PatchSampler
-from emds.training.planes import draw_plane, sample_image, sample_labels
+from emds.training.planes import draw_stack, sample_image, sample_labels
 
 
 @given(
     seed=st.integers(0, 2**32 - 1),
-    shape=st.tuples(st.integers(1, 60), st.integers(16, 60), st.integers(16, 60)),
+    shape=st.tuples(st.integers(5, 60), st.integers(16, 60), st.integers(16, 60)),
+    depth=st.sampled_from([1, 5]),
     zoom=st.sampled_from([(1.0, 1.0), (0.5, 2.0)]),
 )
-def test_a_plane_lies_in_the_region_with_square_pixels_of_the_size_drawn(
-    seed: int, shape: tuple[int, int, int], zoom: tuple[float, float]
+def test_a_stack_lies_in_the_region_with_cubes_of_the_size_drawn(
+    seed: int, shape: tuple[int, int, int], depth: int, zoom: tuple[float, float]
 ) -> None:
     region = Roi((5, 6, 7), shape)
-    box, points = draw_plane(np.random.default_rng(seed), 16, zoom, region)
+    box, points = draw_stack(np.random.default_rng(seed), depth, 16, zoom, region)
+    assert points.shape == (3, depth, 16, 16)
     assert region.contains(box)
     assert (points >= -1e-9).all()
-    assert (points <= np.array(box.shape)[:, None, None] - 1 + 1e-9).all()
-    down, right = points[:, 1, 0] - points[:, 0, 0], points[:, 0, 1] - points[:, 0, 0]
+    assert (points <= np.array(box.shape)[:, None, None, None] - 1 + 1e-9).all()
+    first = points[:, 0, 0, 0]
+    down, right = points[:, 0, 1, 0] - first, points[:, 0, 0, 1] - first
+    across = np.cross(down, right) / np.linalg.norm(down)
     size = np.linalg.norm(down)
     assert np.isclose(size, np.linalg.norm(right))
     assert np.isclose(down @ right, 0, atol=1e-9)
     assert 1 / zoom[1] - 1e-9 <= size <= 1 / zoom[0] + 1e-9
-    assert np.allclose(points[:, 15, 15], points[:, 0, 0] + 15 * (down + right))
+    last = first + 15 * (down + right) + (depth - 1) * across
+    assert np.allclose(points[:, -1, 15, 15], last)
 
 
 def test_directions_are_uniform() -> None:
     rng = np.random.default_rng(3)
     normals = []
     for _ in range(2000):
-        _, points = draw_plane(rng, 8, (1.0, 1.0), Roi((0, 0, 0), (40, 40, 40)))
-        a, b = points[:, 1, 0] - points[:, 0, 0], points[:, 0, 1] - points[:, 0, 0]
-        normals.append(np.cross(a, b))
+        _, points = draw_stack(rng, 2, 8, (1.0, 1.0), Roi((0, 0, 0), (40, 40, 40)))
+        normals.append(points[:, 1, 0, 0] - points[:, 0, 0, 0])
     moments = np.einsum("na,nb->ab", normals, normals) / 2000
     assert np.allclose(moments, np.eye(3) / 3, atol=0.03)
     assert np.allclose(np.mean(normals, axis=0), 0, atol=0.05)
@@ -51,13 +55,14 @@ def test_directions_are_uniform() -> None:
 def test_a_linear_image_is_read_exactly_and_labels_from_the_nearest_voxel() -> None:
     z, y, x = np.indices((30, 30, 30))
     image = (2 * z + 3 * y + 3 * x).astype(np.uint8)
-    box, points = draw_plane(np.random.default_rng(0), 12, (1.0, 1.0), Roi.whole(image.shape))
+    box, points = draw_stack(np.random.default_rng(0), 3, 12, (1.0, 1.0), Roi.whole(image.shape))
     read = sample_image(image[box.slices()], points)
-    expected = np.tensordot([2, 3, 3], points + np.array(box.offset)[:, None, None], axes=1)
+    places = points + np.array(box.offset)[:, None, None, None]
+    expected = np.tensordot([2, 3, 3], places, axes=1)
     assert np.abs(read - expected).max() <= 0.5 + 1e-4
     ids = (z * 900 + y * 30 + x).astype(np.uint64)
     got = sample_labels(ids[box.slices()], points)
-    nz, ny, nx = np.rint(points + np.array(box.offset)[:, None, None])
+    nz, ny, nx = np.rint(places)
     assert np.array_equal(got, nz * 900 + ny * 30 + nx)
 
 

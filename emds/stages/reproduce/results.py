@@ -116,7 +116,8 @@ class Results:
 
 def collect(place: Workspace, rows: Sequence[Row], seeds: int) -> Results:
     """Read every score there is of these rows."""
-    lines, sections = [], {}
+    lines: list[Line] = []
+    sections: dict[tuple[str, str, Pair, bool], dict[str, dict[int, Sections]]] = {}
     for row in rows:
         scored = {}
         for seed in range(seeds):

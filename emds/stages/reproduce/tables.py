@@ -27,6 +27,20 @@ _NAMES = {
     "dn_deep": "DN, as deep as joint",
 }
 
+_CSV_HEADER = (
+    "table",
+    "dataset",
+    "noise",
+    "networks",
+    "recipe",
+    "blocks",
+    "measure",
+    "seeds",
+    "mean",
+    "half_width_95",
+    "paper",
+    "sources",
+)
 _OURS = (
     ("PSNR", "psnr", 2),
     ("SSIM", "ssim", 3),
@@ -69,12 +83,10 @@ def all_tables(results: Results) -> list[Table]:
 
 def write_csv(path: Path, results: Results) -> None:
     """Write one line for each figure, whole or not at all; empty cells are unknown."""
-    header = ("table", "dataset", "noise", "networks", "recipe", "blocks", "measure", "seeds")
-    header += ("mean", "half_width_95", "paper", "sources")
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(header)
+        writer.writerow(_CSV_HEADER)
         for line in results.lines:
             row = line.row
             place = (row.table, row.dataset, row.noise, "+".join(row.pair), row.recipe, row.blocks)
@@ -111,20 +123,17 @@ def _setting(dataset: str, noise: str, pair: Sequence[str], blocks: bool) -> str
 
 
 def _line_table(title: str, lines: Sequence[Line]) -> Table:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for line in lines:
         ours = [show(line.measures.get(key), digits) for _, key, digits in _OURS]
-        digits_of = {"psnr": 3}
-        paper = [
-            f"{line.paper[name]:.{digits_of.get(name, 3)}f}" if name in line.paper else ""
-            for name in MEASURES
-        ]
+        paper = [f"{line.paper[name]:.3f}" if name in line.paper else "" for name in MEASURES]
         minutes = line.measures.get("train_seconds")
         spent = "" if minutes is None else f"{minutes.mean / 60:.1f}"
         count = str(len(line.seeds)) if line.seeds else "waiting"
         rows.append((name_of(line.row.recipe), count, *ours, spent, *paper))
-    columns = ("system", "seeds", *(name for name, _, _ in _OURS), "min")
-    columns += tuple(f"paper {name.upper()}" for name in MEASURES)
+    names = (name for name, _, _ in _OURS)
+    paper_names = (f"paper {name.upper()}" for name in MEASURES)
+    columns = ("system", "seeds", *names, "min", *paper_names)
     return Table(title, "l" + "r" * (len(columns) - 1), columns, tuple(rows))
 
 

@@ -164,8 +164,10 @@ def _inference_options(
         crop = place.config(system).crop
         return InferenceOptions(tile=(1, crop, crop), overlap=(0, 0, 0), device=device)
     height, width = (-(-min(n, _LARGEST) // _MULTIPLE) * _MULTIPLE for n in shape[1:])
-    overlap = (0, *(0 if n <= _LARGEST else _LARGEST // 4 for n in shape[1:]))
-    return InferenceOptions(tile=(1, height, width), overlap=overlap, batch_size=1, device=device)
+    down, across = (0 if n <= _LARGEST else _LARGEST // 4 for n in shape[1:])
+    return InferenceOptions(
+        tile=(1, height, width), overlap=(0, down, across), batch_size=1, device=device
+    )
 
 
 def _predict(
@@ -232,7 +234,7 @@ def _keep_examples(path: Path, made: dict[str, Volume], shape: Triple) -> None:
         for name, volume in made.items()
         if name in ("image", "labels")
     }
-    np.savez_compressed(path, **arrays)
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
 def shown_boxes(shape: Triple) -> list[Roi]:
