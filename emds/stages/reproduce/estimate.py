@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import time
 from collections.abc import Sequence
 from functools import cache
@@ -25,10 +26,13 @@ def estimate_seconds(place: Workspace, tasks: Sequence[Task]) -> dict[Task, floa
     """Return the seconds that each of these tasks will take, if nothing of it is done.
 
     A training takes its floating-point operations at the speed of finished trainings of the same
-    recipe and networks; failing that, of any; failing that, of two trial steps made here.
-    Scoring takes the mean time of what was scored, if anything was.
+    recipe and networks; failing that, of any; failing that, of trial steps of the first one, made
+    here. Scoring takes the mean time of what was scored, if anything was.
     """
     speeds = _speeds(place, tasks)
+    every = [speed for alike in speeds.values() for speed in alike]
+    if not every:
+        every = [_trial_speed(place.config(tasks[0].system), place.settings.device)]
     scored = [
         json.loads(path.read_text(encoding="utf-8"))["seconds"]
         for path in {place.scores(task.system, task.blocks) for task in tasks}
@@ -37,16 +41,11 @@ def estimate_seconds(place: Workspace, tasks: Sequence[Task]) -> dict[Task, floa
     seconds = {}
     for task in tasks:
         if task.kind == "score":
-            seconds[task] = sum(scored) / len(scored) if scored else 0.0
-            continue
-        config = place.config(task.system)
-        alike = speeds.get(_kind(task.system)) or [s for known in speeds.values() for s in known]
-        speed = (
-            sum(alike) / len(alike)
-            if alike
-            else _trial_speed(_what_matters(config), place.settings.device)
-        )
-        seconds[task] = step_flops(config) * config.steps / speed
+            seconds[task] = statistics.fmean(scored) if scored else 0.0
+        else:
+            config = place.config(task.system)
+            speed = statistics.fmean(speeds.get(_kind(task.system), every))
+            seconds[task] = step_flops(config) * config.steps / speed
     return seconds
 
 
@@ -61,12 +60,8 @@ def step_flops(config: TrainConfig) -> int:
     >>> 3 < joint / alone < 4
     True
     """
-    return _step_flops(_what_matters(config))
-
-
-def _what_matters(config: TrainConfig) -> str:
-    """Return a configuration as JSON without what changes no arithmetic."""
-    return config.model_dump_json(exclude={"seed", "init", "data"})
+    # What changes no arithmetic is left out, so that little has to be counted.
+    return _step_flops(config.model_dump_json(exclude={"seed", "init", "data", "noise", "steps"}))
 
 
 @cache
@@ -105,12 +100,13 @@ def _kind(system: System) -> tuple[str, str]:
     return system.recipe, system.networks
 
 
-@cache
-def _trial_speed(stored: str, device: str) -> float:
-    config = TrainConfig.model_validate_json(stored)
-    with torch.device(choose_device(device)):
+def _trial_speed(config: TrainConfig, device: str) -> float:
+    """Return operations per second of training steps on made-up images."""
+    where = choose_device(device)
+    half = torch.autocast(where.type, torch.bfloat16, enabled=config.precision == "bf16")
+    with torch.device(where), half:
         _forward_and_backward(config)  # the first step also plans
         started = time.monotonic()
         for _ in range(_TRIAL_STEPS):
             _forward_and_backward(config)
-    return _step_flops(stored) * _TRIAL_STEPS / (time.monotonic() - started)
+    return step_flops(config) * _TRIAL_STEPS / (time.monotonic() - started)

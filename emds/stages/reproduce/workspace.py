@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emds.config import TrainConfig, load_train_config
+from emds.config import TrainConfig, load_train_config, parse_train_config
 from emds.datasets import Dataset
 from emds.errors import ConfigError
 from emds.stages.reproduce.plan import System, Task
@@ -97,8 +97,12 @@ class Workspace:
         record = self.record(task.system)
         if not record.is_file():
             return False
-        stored = json.loads(record.read_text(encoding="utf-8"))["config"]
-        differing = config_differences(stored, self.config(task.system).model_dump(mode="json"))
+        # Read as a configuration, so that fields a later emds added have their defaults.
+        stored = parse_train_config(json.loads(record.read_text(encoding="utf-8"))["config"])
+        asked = self.config(task.system)
+        differing = config_differences(
+            stored.model_dump(mode="json"), asked.model_dump(mode="json")
+        )
         if differing:
             raise ConfigError(
                 f"{record.parent} was trained with another configuration. Differing: "
