@@ -133,6 +133,8 @@ def reproduce(plan: Plan, progress: Progress | None = None) -> Results:
             except InterruptedRunError as error:
                 stopped = error
                 break
+            if task.kind == "score":
+                write_results(plan)  # so that a long plan can be watched
             if stop.is_set():
                 break
         results = write_results(plan)

@@ -36,7 +36,7 @@ _HOW = (
     "the watershed confined to the ground truth's foreground, counted as scikit-image counts. "
     "± is half a 95 % interval over seeds (Student's t); brackets are 95 % intervals over "
     "sections (paired circular block bootstrap, blocks of 10 or a third of the sections). "
-    "SSIM with the paper's uniform 7 × 7 window. min: minutes of training."
+    "SSIM with the paper's uniform 7 × 7 window. min: minutes of training by the clock."
 )
 
 

@@ -127,14 +127,18 @@ def _line_table(title: str, lines: Sequence[Line]) -> Table:
     for line in lines:
         ours = [show(line.measures.get(key), digits) for _, key, digits in _OURS]
         paper = [f"{line.paper[name]:.3f}" if name in line.paper else "" for name in MEASURES]
-        minutes = line.measures.get("train_seconds")
-        spent = "" if minutes is None else f"{minutes.mean / 60:.1f}"
+        spent = [_minutes(line, name) for name in ("train_seconds", "train_cpu_seconds")]
         count = str(len(line.seeds)) if line.seeds else "waiting"
-        rows.append((name_of(line.row.recipe), count, *ours, spent, *paper))
+        rows.append((name_of(line.row.recipe), count, *ours, *spent, *paper))
     names = (name for name, _, _ in _OURS)
     paper_names = (f"paper {name.upper()}" for name in MEASURES)
-    columns = ("system", "seeds", *names, "min", *paper_names)
+    columns = ("system", "seeds", *names, "min", "CPU min", *paper_names)
     return Table(title, "l" + "r" * (len(columns) - 1), columns, tuple(rows))
+
+
+def _minutes(line: Line, name: str) -> str:
+    spent = line.measures.get(name)
+    return "" if spent is None else f"{spent.mean / 60:.1f}"
 
 
 def _difference_table(title: str, found: Sequence[Difference]) -> Table:

@@ -51,9 +51,9 @@ class Settings:
 class Workspace:
     """The output folder: ``data``, ``runs``, and the results beside them.
 
-    A run has ``config.json`` before it starts and ``run.json`` when it is trained; its scores
-    are in ``scores.json`` or, tested in blocks, ``scores-blocks.json``. Each of them is there
-    whole or not at all.
+    A run has ``config.json`` and ``run.json`` when it is trained; its scores are in
+    ``scores.json`` or, tested in blocks, ``scores-blocks.json``. Each of them is there whole or
+    not at all.
     """
 
     out: Path
