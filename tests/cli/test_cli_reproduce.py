@@ -5,8 +5,9 @@ import signal
 
 import h5py
 import pytest
-from conftest import cells, picture
-from test_cli_signals import start, wait_for
+
+from cli.conftest import cells, picture
+from cli.test_cli_signals import start, wait_for
 
 
 @pytest.fixture
@@ -33,8 +34,8 @@ def test_a_dry_run_shows_what_there_is_to_do_and_writes_nothing(ac, emds):
     lines = outcome.stdout.splitlines()
     assert lines[0].split() == ["task", "state", "time"]
     assert lines[1].split()[:3] == ["train", "ac4/gaussian-poisson/unet/dn_only/seed0", "left"]
-    assert len(lines) == 1 + 9 + 10  # the clean segmenter serves both kinds of noise
-    assert "19 of 19 tasks left, about" in outcome.stderr
+    assert len(lines) == 1 + 11 + 10  # the clean segmenter serves both kinds of noise
+    assert "21 of 21 tasks left, about" in outcome.stderr
     assert not (ac / "plan").exists()
 
 
