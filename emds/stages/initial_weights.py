@@ -87,5 +87,5 @@ def _load_part(target: nn.Module, part: str, path: Path, wanted: Architecture) -
             if source.architecture[name] != here[name]
         ]
         raise ConfigError(
-            f"init.{part} = {path}: {'; '.join(differing)}; they must be the same."
+            f"init.{part} = {path} does not fit this run: {'; '.join(differing)}."
         ) from None

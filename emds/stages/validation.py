@@ -78,7 +78,9 @@ class Validator:
             )
         half = slices // 2
         around = chosen[:, np.newaxis] + np.arange(-half, half + 1) - begin
-        needed, self.stacks = np.unique(begin + reflected(around, end - begin), return_inverse=True)
+        places = begin + reflected(around, end - begin)
+        needed = np.unique(places)
+        self.stacks = np.searchsorted(needed, places)
 
         def seen(roi: Roi) -> NDArray[np.uint8]:
             section: NDArray[np.uint8] = raw.read(roi)

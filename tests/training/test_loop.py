@@ -1,5 +1,6 @@
 """Training as a law: resumed equals uninterrupted, and only what shall move moves."""
 
+import copy
 import json
 import signal
 
@@ -106,6 +107,24 @@ def test_the_curve_drops_what_a_kill_left_behind(tmp_path):
     folder.log.write_text(folder.log.read_text() + '{"step": 7, "loss": 1.0}\n{"step": 8, "lo')
     run(config, folder, state=state)
     assert folder.log.read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+
+
+def test_the_losses_are_of_all_coarse_sections_and_of_the_fused_one_in_the_middle(tmp_path):
+    config = make_config(in_slices=3, out_slices=3, steps=1)
+    folder = RunFolder(tmp_path / "run")
+    state = make_state(config)
+    batch = make_sampler(config).batch(0)
+    noisy, clean = (torch.from_numpy(i).float() / 127.5 - 1 for i in (batch.noisy, batch.clean))
+    with torch.no_grad():
+        prediction = copy.deepcopy(state.network).train()(noisy)
+    run(config, folder, state=state)
+    logged = json.loads(folder.log.read_text().splitlines()[0])
+    coarse = (prediction.coarse - clean).square().mean().item()
+    fused = (prediction.fused[:, 0] - clean[:, 1]).square().mean().item()
+    assert logged["coarse"] == pytest.approx(coarse, rel=1e-4)
+    assert logged["fused"] == pytest.approx(fused, rel=1e-4)
+    whole = logged["coarse"] + 3 * logged["affinities"] + 50 * logged["fused"]
+    assert logged["loss"] == pytest.approx(whole, rel=1e-5)
 
 
 def test_sigterm_saves_and_says_so(tmp_path):
