@@ -132,6 +132,20 @@ def test_a_denoiser_learns_for_the_segmenter_it_starts_with(stack):
         np.testing.assert_array_equal(trained.weights[name], weights, err_msg=name)
 
 
+def test_a_segmenter_of_clean_sections_sees_as_many_as_a_denoiser_makes(stack):
+    """Trained on 3 clean sections, it then reads the 3 that come of 5 noisy ones."""
+    slices = {"in_slices": 5, "out_slices": 3, "steps": 1}
+    slices["data"] = {
+        "train": (0, 5),
+        **config_for(stack).data.model_dump(include={"raw", "labels"}),
+    }
+    segmenter = train(config_for(stack, recipe="seg_clean", **slices), stack / "seg", device="cpu")
+    assert load_checkpoint(segmenter).architecture["in_slices"] == 3
+    dms = config_for(stack, recipe="dms", init={"segmenter": str(segmenter)}, **slices)
+    trained = load_checkpoint(train(dms, stack / "dms", device="cpu"))
+    assert trained.architecture["in_slices"] == 5
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
