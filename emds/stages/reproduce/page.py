@@ -126,10 +126,11 @@ def _figures(lines: Sequence[Line], place: Workspace) -> Iterator[str]:
             if "image" in arrays
         ]
         yield _strip([*images, ("Clean", clean[i])])
+        shown = clean if noisy is None else noisy  # where a system makes no image of its own
         labels = [
             (
                 name_of(name),
-                overlay_labels(arrays.get("image", clean)[i], arrays["labels"][i], truth[i]),
+                overlay_labels(arrays.get("image", shown)[i], arrays["labels"][i], truth[i]),
             )
             for name, arrays in made.items()
             if "labels" in arrays

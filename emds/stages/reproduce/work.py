@@ -95,16 +95,19 @@ def score_system(place: Workspace, system: System, blocks: bool) -> None:
         made = _predict(noisy, checkpoint, parts, ids, options, work)
         content = _judge(made, image, ids)
         _keep_examples(place.examples(system, blocks), made, image.shape)
+        commands = [train_command(place, system)]
+        if system.noise != "clean":
+            raw = place.datasets[system.dataset].tested_raw
+            commands.append(_noise_command(raw, system.noise, noisy.attributes["roi"]))
+            seen = Path("noisy.zarr")
+        commands += _test_commands(seen, checkpoint, parts, options, clean, truth)
     content |= {
         "emds": emds.__version__,
         "system": {name: getattr(system, name) for name in system.__slots__},
         "blocks": blocks,
         "checkpoint": str(checkpoint),
         "checkpoint_sha256": checkpoint_hash(checkpoint),
-        "commands": [
-            train_command(place, system),
-            *_test_commands(seen, checkpoint, parts, options, clean, truth),
-        ],
+        "commands": commands,
         "seconds": round(time.monotonic() - started, 1),
     }
     write_json(place.scores(system, blocks), content)
@@ -243,6 +246,16 @@ def shown_boxes(shape: Triple) -> list[Roi]:
     y, x = (shape[1] - height) // 2, (shape[2] - width) // 2
     sections = sorted({int(fraction * shape[0]) for fraction in _SHOWN})
     return [Roi((z, y, x), (1, height, width)) for z in sections]
+
+
+def _noise_command(raw: str, kind: str, roi: dict[str, Any]) -> str:
+    """Return the command that gives the noisy test sections."""
+    ends = [begin + size for begin, size in zip(roi["offset"], roi["shape"], strict=True)]
+    box = ",".join(f"{begin}:{end}" for begin, end in zip(roi["offset"], ends, strict=True))
+    return (
+        f"emds simulate-noise {shlex.quote(raw)} --type {kind} --seed {NOISE_SEED} --roi {box} "
+        "--out noisy.zarr"
+    )
 
 
 def _test_commands(

@@ -97,8 +97,7 @@ class Workspace:
         record = self.record(task.system)
         if not record.is_file():
             return False
-        # Read as a configuration, so that fields a later emds added have their defaults.
-        stored = parse_train_config(json.loads(record.read_text(encoding="utf-8"))["config"])
+        stored = self._stored_config(record)
         asked = self.config(task.system)
         differing = config_differences(
             stored.model_dump(mode="json"), asked.model_dump(mode="json")
@@ -110,6 +109,17 @@ class Workspace:
                 "--out."
             )
         return True
+
+    def _stored_config(self, record: Path) -> TrainConfig:
+        """Read as a configuration, so that fields a later emds added have their defaults."""
+        content = json.loads(record.read_text(encoding="utf-8"))
+        try:
+            return parse_train_config(content["config"])
+        except ConfigError as error:
+            raise ConfigError(
+                f"{record.parent} was trained by emds {content['emds']}, whose configuration this "
+                f"emds does not read ({error}). Choose another --out."
+            ) from None
 
     def config(self, system: System) -> TrainConfig:
         """Return the training configuration of a system."""
