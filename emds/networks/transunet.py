@@ -73,7 +73,7 @@ class TransUNet(nn.Module):
     Raises
     ------
     ConfigError
-        If the crop is no multiple of `PATCH`.
+        If the crop is no multiple of `PATCH`, or a single token, of which norms are no use.
 
     References
     ----------
@@ -84,10 +84,11 @@ class TransUNet(nn.Module):
         self, channels_in: int, channels_out: int, size: TransUNetSize, crop: int = 256
     ) -> None:
         super().__init__()
-        if crop % PATCH:
+        if crop % PATCH or crop == PATCH:
             raise ConfigError(
-                f"TransUNet sees squares of whole tokens of {PATCH} pixels: crop = {crop} must be "
-                f"a multiple of {PATCH}. Set crop={crop // PATCH * PATCH or PATCH}."
+                f"TransUNet sees squares of whole tokens of {PATCH} pixels, two or more a side: "
+                f"crop = {crop} must be a multiple of {PATCH} from {2 * PATCH} up. "
+                f"Set crop={max(2, crop // PATCH) * PATCH}."
             )
         self.crop = crop
         self.encoder = ResNet(3 if channels_in == 1 else channels_in, size.width, size.units)

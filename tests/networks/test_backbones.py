@@ -142,9 +142,10 @@ def test_a_square_of_transunet_is_unlike_a_larger_one():
         assert (network(image) - large(image)).abs().max() > 1e-3
 
 
-def test_transunet_refuses_squares_of_broken_tokens():
-    with pytest.raises(ConfigError, match=r"crop = 40 must be a multiple of 16. Set crop=32"):
-        part("segmenter", "transunet-xs", crop=40)
+@pytest.mark.parametrize(("crop", "proposed"), [(40, 32), (16, 32), (72, 64)])
+def test_transunet_refuses_squares_of_broken_or_single_tokens(crop, proposed):
+    with pytest.raises(ConfigError, match=rf"crop = {crop} must be .* Set crop={proposed}\."):
+        part("segmenter", "transunet-xs", crop=crop)
 
 
 @pytest.mark.parametrize("width", ["tiny", "small", "paper", "large"])

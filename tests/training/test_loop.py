@@ -12,7 +12,7 @@ from emds.config import load_train_config
 from emds.errors import ConfigError, InterruptedRunError
 from emds.io.volume import MemoryVolume
 from emds.segmentation.affinities import PAPER_OFFSETS
-from emds.training.loop import RunFolder, start_state, train
+from emds.training.loop import RunFolder, start_state, stop_signal, train
 from emds.training.patches import PatchSampler
 from emds.training.recipes import RECIPES, get_recipe
 
@@ -64,7 +64,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize(
     ("killed_at", "changes"),
     [(step, {}) for step in (1, 2, 3, 4, 5)]
-    + [(3, {"segmenter": "transunet-xs"}), (3, {"recipe": "wo_seg2dn"})],
+    + [(3, {"segmenter": "transunet-xs", "crop": 32}), (3, {"recipe": "wo_seg2dn"})],
 )
 def test_a_killed_and_resumed_run_is_the_uninterrupted_one(tmp_path, killed_at, changes):
     """With dropout, and with two optimisers, too."""
@@ -158,6 +158,16 @@ def test_the_best_has_the_lowest_voi_of_the_volume_or_the_highest_psnr(
     config = make_config(recipe=recipe, steps=3)
     state = run(config, RunFolder(tmp_path / "run"), validate=lambda network: metrics)
     assert state.best == score
+
+
+def test_a_stop_in_an_inner_block_reaches_the_outer_one():
+    with stop_signal() as outer:
+        with stop_signal() as inner:
+            signal.raise_signal(signal.SIGTERM)
+            assert inner.is_set()
+            assert not outer.is_set()
+        assert outer.is_set()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_resuming_another_configuration_is_refused_by_name(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import json
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -132,6 +133,22 @@ def test_a_stored_configuration_is_the_one_that_trained(data):
     system = plan.tasks[0].system
     stored = plan.place.run_folder(system) / "config.json"
     assert load_train_config(file=stored) == plan.place.config(system)
+
+
+def test_table_3_is_tested_in_blocks_of_the_training_crop(data):
+    settings = replace(SETTINGS, overrides=(*SETTINGS.overrides, "crop=32"))
+    plan = plan_for(data, tables=(3,), recipes=("joint",), settings=settings)
+    results = reproduce(plan)
+    networks = ["+".join(line.row.pair) for line in results.lines]
+    assert networks == [
+        "unet+transunet-xs",
+        "dncnn-light+transunet-xs",
+        "ridnet-light+transunet-xs",
+    ]
+    for line in results.lines:
+        assert line.measures["strict.voi"].mean >= 0
+        source = json.loads((data / "plan" / line.sources[0]).read_text())
+        assert "--tile 1 32 32 --overlap 0 0 0" in source["commands"][2]
 
 
 class Killed(BaseException):
