@@ -22,9 +22,22 @@ from pydantic import (
 )
 
 from emds.errors import ConfigError
-from emds.geometry import Triple
+from emds.geometry import Roi, Triple
 
 Range = tuple[float, float]
+Backbone = Literal[
+    "unet",
+    "dncnn",
+    "dncnn-light",
+    "dncnn-released",
+    "ridnet",
+    "ridnet-light",
+    "ridnet-released",
+    "transunet",
+    "transunet-s",
+    "transunet-xs",
+]
+"""`light`: 16 features; `released`: as in the paper's code; `s`, `xs`: smaller transformers."""
 
 
 class _Model(BaseModel):
@@ -42,9 +55,21 @@ class DataConfig(_Model):
     validation: tuple[int, int] | None = Field(
         None, description="sections held out for selection; default: the last tenth, at least one"
     )
+    rows: tuple[int, int] | None = Field(
+        None, description="rows of every section to use, half-open; default: all"
+    )
+    columns: tuple[int, int] | None = Field(
+        None, description="columns of every section to use, half-open; default: all"
+    )
     cache_gib: float = Field(
         4.0, gt=0, description="training sections up to this size are kept in memory, GiB"
     )
+
+    def box(self, sections: tuple[int, int], shape: Triple) -> Roi:
+        """Return the part of these sections that is used, of a volume of this shape."""
+        ranges = (sections, self.rows or (0, shape[1]), self.columns or (0, shape[2]))
+        (z, y, x), (depth, height, width) = zip(*((a, b - a) for a, b in ranges), strict=True)
+        return Roi((z, y, x), (depth, height, width))
 
 
 class NoiseModelConfig(_Model):
@@ -93,7 +118,9 @@ class AugmentConfig(_Model):
 class OptimizerConfig(_Model):
     """How the weights move."""
 
-    name: Literal["adam", "adamw"] = "adamw"
+    name: Literal["adam", "adamw", "sgd"] = Field(
+        "adamw", description="sgd takes the first of betas as its momentum"
+    )
     lr: float = Field(3e-4, gt=0)
     betas: tuple[
         Annotated[float, Field(ge=0, lt=1)],
@@ -136,8 +163,14 @@ class TrainConfig(_Model):
     """Everything that decides the outcome of a training run."""
 
     recipe: str = "joint"
-    width: Literal["tiny", "small", "paper", "large"] = "small"
-    iem_mode: Literal["window", "global", "window_shift", "linear", "released"] = "window"
+    denoiser: Backbone = Field("unet", description="network of the denoiser")
+    segmenter: Backbone = Field("unet", description="network of the segmenter")
+    width: Literal["tiny", "small", "paper", "large"] = Field(
+        "small", description="of the U-Nets and the fusion"
+    )
+    iem_mode: Literal["window", "global", "window_shift", "linear", "released", "cat"] | None = (
+        Field(None, description="how the fusion looks at affinities; None keeps the recipe's")
+    )
     in_slices: int = Field(1, gt=0, description="adjacent noisy sections the network sees, odd")
     out_slices: int = Field(
         1, gt=0, description="coarse sections the denoiser makes of them, odd: those in the middle"

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 def stop_signal() -> Iterator[threading.Event]:
     """Turn SIGTERM and SIGUSR1 into an event for the length of a ``with`` block.
 
-    Batch systems send one of them before they end a job.
+    Batch systems send one of them before they end a job. Inside another such block the signal is
+    passed on when the inner block ends.
     """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -25,3 +26,5 @@ def stop_signal() -> Iterator[threading.Event]:
     finally:
         for number, handler in zip(signals, before, strict=True):
             signal.signal(number, handler)
+            if stop.is_set() and callable(handler):
+                handler(number, None)

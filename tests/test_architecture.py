@@ -3,7 +3,7 @@
 ::
 
     cli → stages → {io, noise, tiling, networks, training, segmentation, metrics, execution,
-                    pyramid, demo}
+                    pyramid, datasets, demo}
         → {config, compare, geometry, memory, signals, errors}
 """
 
@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {"execution", "io", "noise", "pretrained", "stages"},
     "stages": {
+        "datasets",
         "demo",
         "execution",
         "io",
@@ -37,6 +38,7 @@ MAY_IMPORT = {
     },
     "training": {"networks", "noise", "segmentation"},
     "tiling": {"networks"},
+    "datasets": {"io"},
     "demo": set(),
     "execution": set(),
     "io": set(),

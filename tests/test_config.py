@@ -1,9 +1,12 @@
 """Layers of configuration: who wins, and what is refused with which words."""
 
+from typing import get_args
+
 import pytest
 
-from emds.config import PRESETS, load_train_config
+from emds.config import PRESETS, TrainConfig, load_train_config
 from emds.errors import ConfigError
+from emds.networks.iem import IEM_MODES
 
 
 def test_command_line_beats_set_beats_file_beats_preset(tmp_path):
@@ -68,3 +71,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(ConfigError, match="mapping of keys"):
         load_train_config(file=tmp_path / "list.yaml")
+
+
+def test_every_attention_can_be_configured():
+    offered, _ = get_args(TrainConfig.model_fields["iem_mode"].annotation)
+    assert get_args(offered) == IEM_MODES

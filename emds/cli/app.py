@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import emds
-from emds.cli import commands, inference, noise, upkeep
+from emds.cli import commands, inference, noise, reproduce, upkeep
 from emds.cli.console import Console, show_messages
 from emds.cli.reporting import ReportingGroup
 
@@ -38,6 +38,7 @@ _EXAMPLES: dict[Callable[..., None], str] = {
     commands.evaluate: "emds evaluate seg.zarr gt.h5 --denoised seg.zarr --clean raw.tif",
     upkeep.check: "emds check seg.zarr",
     upkeep.pyramid: "emds pyramid seg.zarr",
+    reproduce.reproduce: "emds reproduce --table 2 --data DIR --preset modern --out tables",
     commands.info: "emds info seg.zarr",
     commands.demo: "emds demo --out demo",
 }

@@ -31,7 +31,9 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="joint, dn_only, seg_only or sequential.  [default: joint]"
+            metavar="NAME",
+            help="joint, dn_only, seg_only, seg_clean, sequential, dms, wo_dn2seg, wo_seg2dn, "
+            "wo_seg2dn_fair, joint_linear, joint_cat, joint_detach or dn_deep.  [default: joint]",
         ),
     ] = None,
     preset: Annotated[

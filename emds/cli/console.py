@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import typer
 from typing_extensions import override
@@ -185,6 +185,39 @@ def _print_rich_table(flush: str, columns: Sequence[str], rows: Sequence[Sequenc
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Terminal().print(table)
+
+
+class TitledTable(Protocol):
+    """What `print_tables` shows."""
+
+    @property
+    def title(self) -> str: ...  # noqa: D102
+    @property
+    def flush(self) -> str: ...  # noqa: D102
+    @property
+    def columns(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def rows(self) -> Sequence[Sequence[str]]: ...  # noqa: D102
+
+
+def print_tables(tables: Iterable[TitledTable]) -> None:
+    """Print tables on stdout, each under its title, a line between."""
+    for number, table in enumerate(tables):
+        typer.echo("\n" * bool(number) + table.title)
+        print_table(table.flush, table.columns, table.rows)
+
+
+def print_plan(tasks: Sequence[tuple[str, bool, float]]) -> None:
+    """Print tasks as (label, done, seconds), and on stderr how much is left."""
+    rows = [
+        (label, "done" if done else "left", format_seconds(seconds))
+        for label, done, seconds in tasks
+    ]
+    print_table("llr", ("task", "state", "time"), rows)
+    left = [seconds for _, done, seconds in tasks if not done]
+    typer.echo(
+        f"emds: {len(left)} of {len(tasks)} tasks left, about {format_seconds(sum(left))}", err=True
+    )
 
 
 def print_json(content: Mapping[str, Any]) -> None:

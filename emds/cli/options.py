@@ -252,6 +252,7 @@ InitialParts = Annotated[
         "--init",
         parser=parse_part,
         metavar="PART=PATH",
-        help="Start a network (denoiser, segmenter, fusion) from a checkpoint; repeatable.",
+        help="Start a network (denoiser, segmenter, fusion) from a checkpoint, a TransUNet also "
+        "from published .npz weights; repeatable.",
     ),
 ]

@@ -83,7 +83,7 @@ class Account:
     facts: Mapping[str, str]
 
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; --ink: #1b1c1e; --soft: #62666d; --line: #d9dbdf;
   --paper: #fdfdfc; --tint: #f2f3f4; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e6e3; --soft: #9a9ea6; --line: #383b40;
@@ -128,6 +128,26 @@ dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 """
 
 
+def _label_key() -> str:
+    lines = (
+        ("#ffffff", "boundary that is in the truth"),
+        ("#ffc400", "boundary that is not: a neurite was split"),
+        ("#ff3030", "true boundary that is missing: neurites were merged"),
+    )
+    keys = "".join(
+        f'<li><span style="background:{colour}"></span>{text}</li>' for colour, text in lines
+    )
+    return (
+        f'<ul class="key">{keys}</ul>\n'
+        '<p class="soft">A segment has the colour of the true neurite it was matched to, by most '
+        "shared pixels, one to one; a segment left over is grey.</p>"
+    )
+
+
+LABEL_KEY = _label_key()
+"""What the colours of `emds.demo.overlay` mean, as HTML."""
+
+
 def write_page(path: Path, panels: Sequence[Panels], account: Account) -> None:
     """Write the page: images as data URIs, style inline, no script, nothing from elsewhere.
 
@@ -161,7 +181,7 @@ def write_page(path: Path, panels: Sequence[Panels], account: Account) -> None:
     html = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>emds demo</title>\n<style>{_STYLE}</style>\n</head>\n"
+        f"<title>emds demo</title>\n<style>{STYLE}</style>\n</head>\n"
         f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
     path.write_text(html, encoding="utf-8")
@@ -189,19 +209,7 @@ def _sections(panels: Sequence[Panels]) -> list[str]:
             for caption, image, alt in _images(panel)
         ]
         parts.append("</div>")
-    lines = (
-        ("#ffffff", "boundary that is in the truth"),
-        ("#ffc400", "boundary that is not: a neurite was split"),
-        ("#ff3030", "true boundary that is missing: neurites were merged"),
-    )
-    keys = "".join(
-        f'<li><span style="background:{colour}"></span>{text}</li>' for colour, text in lines
-    )
-    parts.append(f'<ul class="key">{keys}</ul>')
-    parts.append(
-        '<p class="soft">A segment has the colour of the true neurite it was matched to, by most '
-        "shared pixels, one to one; a segment left over is grey.</p>"
-    )
+    parts.append(LABEL_KEY)
     return parts
 
 

@@ -2,11 +2,47 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
 from typing_extensions import override
 
-from emds.networks.iem import IemMode, InstanceEmbedding
+from emds.networks.iem import IemMode, make_embedding
 from emds.networks.unet import UNet, Widths, double_conv
+
+FusionKind = Literal["instance", "plain"]
+"""`instance`: a `FusionNetwork`; `plain`: a `SecondDenoiser`."""
+
+_WIDER = 1.105  # widths of a U-Net that has as many parameters as the fusion network
+
+
+def make_fusion(
+    kind: FusionKind,
+    sections: int,
+    affinity_channels: int,
+    widths: Widths,
+    window: int,
+    mode: IemMode,
+) -> nn.Module:
+    """Return the network that makes the final image; for the rest see `FusionNetwork`."""
+    if kind == "plain":
+        return SecondDenoiser(sections, widths)
+    return FusionNetwork(sections, affinity_channels, widths, window, mode)
+
+
+class SecondDenoiser(nn.Module):
+    """A U-Net as large as the `FusionNetwork` of these widths, blind to affinities: a control."""
+
+    def __init__(self, sections: int, widths: Widths) -> None:
+        super().__init__()
+        full, half, quarter = (round(_WIDER * width) for width in widths)
+        self.image = UNet(sections, 1, (full, half, quarter))
+
+    @override
+    def forward(self, coarse: Tensor, affinities: Tensor | None) -> Tensor:
+        """Return the final image (n, 1, y, x) of coarse sections (n, sections, y, x)."""
+        out: Tensor = self.image(coarse)
+        return out
 
 
 class FusionNetwork(nn.Module):
@@ -23,7 +59,7 @@ class FusionNetwork(nn.Module):
     window : int
         Side of the attention window in input pixels; the training crop.
     mode : str
-        See `InstanceEmbedding`.
+        See `emds.networks.iem`.
 
     References
     ----------
@@ -46,8 +82,8 @@ class FusionNetwork(nn.Module):
             double_conv(affinity_channels, full), pool, double_conv(full, half), pool
         )
         self.affinities_eighth = nn.Sequential(double_conv(half, quarter), pool)
-        self.embed_quarter = InstanceEmbedding(half, window // 4, mode)
-        self.embed_eighth = InstanceEmbedding(quarter, window // 8, mode)
+        self.embed_quarter = make_embedding(half, window // 4, mode)
+        self.embed_eighth = make_embedding(quarter, window // 8, mode)
 
     @override
     def forward(self, coarse: Tensor, affinities: Tensor) -> Tensor:

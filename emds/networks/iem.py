@@ -22,8 +22,32 @@ import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
 from torch import Tensor, nn
 from typing_extensions import override
 
-IemMode = Literal["window", "global", "window_shift", "linear", "released"]
+IemMode = Literal["window", "global", "window_shift", "linear", "released", "cat"]
 IEM_MODES: tuple[IemMode, ...] = get_args(IemMode)
+
+
+def make_embedding(channels: int, window: int, mode: IemMode) -> nn.Module:
+    """Return the module of a mode: ``cat`` is a `ConcatEmbedding`, all others attend."""
+    if mode == "cat":
+        return ConcatEmbedding(channels)
+    return InstanceEmbedding(channels, window, mode)
+
+
+class ConcatEmbedding(nn.Module):
+    """A 1×1 convolution over both inputs in place of the attention: a control.
+
+    It sees the affinities as `InstanceEmbedding` does, but only those of its own pixel.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(2 * channels, channels, 1)
+
+    @override
+    def forward(self, affinity_features: Tensor, image_features: Tensor) -> Tensor:
+        """Return enriched image features; all three are (n, channels, y, x)."""
+        mixed = self.mix(torch.cat([affinity_features, image_features], dim=1))
+        return F.relu(mixed) + image_features
 
 
 class InstanceEmbedding(nn.Module):
@@ -36,7 +60,8 @@ class InstanceEmbedding(nn.Module):
     window : int
         Side of an attention window in tokens (not pixels): the training crop, seen at this depth.
     mode : str
-        ``window``: attention inside non-overlapping windows. ``global``: over all tokens.
+        Any but ``cat``. ``window``: attention inside non-overlapping windows. ``global``: over
+        all tokens.
         ``window_shift``: mean of windows at offset 0 and at half a window, which hides seams.
         ``linear``: values only, a control that cannot see the affinities. ``released``:
         each pixel attends over the images of the batch, as the published code does; then a

@@ -19,10 +19,12 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from emds.config import Backbone
 from emds.geometry import middle
-from emds.networks.fusion import FusionNetwork
+from emds.networks.backbones import BACKBONES, Surroundings
+from emds.networks.fusion import FusionKind, make_fusion
 from emds.networks.iem import IemMode
-from emds.networks.unet import WIDTHS, UNet
+from emds.networks.unet import WIDTHS
 
 NETWORKS = ("denoiser", "segmenter", "fusion")
 """The parts a `JointNetwork` may have, in the order data flows through them."""
@@ -36,14 +38,20 @@ class Architecture:
     ----------
     networks : tuple of str
         Which of `NETWORKS` exist.
+    denoiser, segmenter : str
+        Which network plays the part, a key of `BACKBONES`.
+    fusion : str
+        See `emds.networks.fusion.make_fusion`.
     width : str
-        A key of `WIDTHS`.
+        A key of `WIDTHS`, of the U-Nets and the fusion.
     affinity_channels : int
         Offsets the segmenter predicts.
     window : int
         Attention window in pixels, the training crop.
     iem_mode : str
-        See `emds.networks.iem.InstanceEmbedding`.
+        See `emds.networks.iem`.
+    detach_affinities : bool
+        The fusion's gradients stop before the segmenter.
     in_slices : int
         Adjacent noisy sections that go in, odd: K.
     out_slices : int
@@ -52,10 +60,14 @@ class Architecture:
     """
 
     networks: tuple[str, ...] = NETWORKS
+    denoiser: Backbone = "unet"
+    segmenter: Backbone = "unet"
+    fusion: FusionKind = "instance"
     width: str = "small"
     affinity_channels: int = 10
     window: int = 256
     iem_mode: IemMode = "window"
+    detach_affinities: bool = False
     in_slices: int = 1
     out_slices: int = 1
 
@@ -113,17 +125,20 @@ class JointNetwork(nn.Module):
         super().__init__()
         self.architecture = architecture
         widths = WIDTHS[architecture.width]
-        channels = architecture.affinity_channels
-        parts = architecture.networks
+        affinities, window = architecture.affinity_channels, architecture.window
         noisy, coarse = architecture.in_slices, architecture.out_slices
-        seen = coarse if "denoiser" in parts else noisy
-        self.denoiser = UNet(noisy, coarse, widths) if "denoiser" in parts else None
-        self.segmenter = UNet(seen, channels, widths) if "segmenter" in parts else None
-        self.fusion = (
-            FusionNetwork(seen, channels, widths, architecture.window, architecture.iem_mode)
-            if "fusion" in parts
-            else None
-        )
+        seen = coarse if "denoiser" in architecture.networks else noisy
+        images = Surroundings(noisy, coarse, denoises=True, widths=widths, crop=window)
+        labels = Surroundings(seen, affinities, denoises=False, widths=widths, crop=window)
+        self.denoiser = self.segmenter = self.fusion = None
+        if "denoiser" in architecture.networks:
+            self.denoiser = BACKBONES[architecture.denoiser](images)
+        if "segmenter" in architecture.networks:
+            self.segmenter = BACKBONES[architecture.segmenter](labels)
+        if "fusion" in architecture.networks:
+            self.fusion = make_fusion(
+                architecture.fusion, seen, affinities, widths, window, architecture.iem_mode
+            )
 
     @override
     def forward(self, noisy: Tensor) -> Prediction:
@@ -137,11 +152,10 @@ class JointNetwork(nn.Module):
         coarse = self.denoiser(noisy) if self.denoiser is not None else None
         image = noisy if coarse is None else coarse
         logits = self.segmenter(image) if self.segmenter is not None else None
-        fused = (
-            self.fusion(image, torch.sigmoid(logits))
-            if self.fusion is not None and logits is not None
-            else None
-        )
+        affinities = None if logits is None else torch.sigmoid(logits)
+        if affinities is not None and self.architecture.detach_affinities:
+            affinities = affinities.detach()
+        fused = self.fusion(image, affinities) if self.fusion is not None else None
         return Prediction(coarse, logits, fused)
 
     def keep_only(self, outputs: Sequence[str]) -> JointNetwork:

@@ -11,15 +11,14 @@ import torch
 
 from emds.config import TrainConfig
 from emds.errors import ConfigError, DataError, OutputExistsError, UsageError
-from emds.geometry import Roi
 from emds.io import open_volume
 from emds.io.identity import volume_identity
 from emds.io.volume import CachedVolume, Volume
-from emds.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from emds.networks.checkpoint import Checkpoint, save_checkpoint
 from emds.networks.device import choose_device
-from emds.networks.joint import Architecture, JointNetwork
 from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.offset_sets import choose_offsets
+from emds.stages.initial_weights import load_initial_weights
 from emds.stages.validation import Validator
 from emds.training.loop import RunFolder, TrainingState, start_state
 from emds.training.loop import train as run_training
@@ -75,16 +74,8 @@ def train(
     chosen = choose_device(device)
 
     torch.manual_seed(config.seed)
-    network = Architecture(
-        networks=recipe.networks,
-        width=config.width,
-        affinity_channels=spec.channels,
-        window=config.crop,
-        iem_mode=config.iem_mode,
-        in_slices=config.in_slices,
-        out_slices=config.out_slices,
-    ).build()
-    _load_initial_weights(network, config, recipe, out)
+    network = recipe.architecture(config, spec.channels).build()
+    load_initial_weights(network, config, recipe, out)
     sampler = PatchSampler(
         _cached(raw, train_range, config),
         labels and _cached(labels, train_range, config),
@@ -198,11 +189,17 @@ def _split(config: TrainConfig, raw: Volume) -> tuple[tuple[int, int], tuple[int
     sections = raw.shape[0]
     held = config.data.validation or (sections - max(1, sections // 10), sections)
     train = config.data.train or ((0, held[0]) if held[0] > 0 else (held[1], sections))
-    for name, (begin, end) in (("train", train), ("validation", held)):
-        if not 0 <= begin < end <= sections:
+    used = {"train": train, "validation": held}
+    limits = {"train": (sections, "sections"), "validation": (sections, "sections")}
+    for name, axis in (("rows", 1), ("columns", 2)):
+        used[name] = getattr(config.data, name) or (0, raw.shape[axis])
+        limits[name] = (raw.shape[axis], name)
+    for name, (begin, end) in used.items():
+        limit, unit = limits[name]
+        if not 0 <= begin < end <= limit:
             raise ConfigError(
-                f"data.{name} = {begin}:{end} must be a non-empty range within the {sections} "
-                f"sections of {raw.location}."
+                f"data.{name} = {begin}:{end} must be a non-empty range within the {limit} "
+                f"{unit} of {raw.location}."
             )
     if max(train[0], held[0]) < min(train[1], held[1]):
         raise ConfigError(
@@ -231,45 +228,7 @@ def _check_offsets(spec: AffinitySpec, config: TrainConfig) -> None:
 
 def _cached(volume: Volume, sections: tuple[int, int], config: TrainConfig) -> Volume:
     """Keep the training sections in memory if they are small enough, at their own place."""
-    roi = Roi((sections[0], 0, 0), (sections[1] - sections[0], *volume.shape[1:]))
+    roi = config.data.box(sections, volume.shape)
     if roi.size * volume.dtype.itemsize > config.data.cache_gib * 2**30:
         return volume
     return CachedVolume(volume, roi)
-
-
-def _load_initial_weights(
-    network: JointNetwork, config: TrainConfig, recipe: Recipe, out: Path
-) -> None:
-    missing = [part for part in recipe.starts_from if part not in config.init]
-    if missing:
-        part = missing[0]
-        raise ConfigError(
-            f"recipe {config.recipe!r} starts from a trained {part}: give --init {part}=PATH, the "
-            f"checkpoint of a {recipe.starts_from[part]!r} run."
-        )
-    for part, path in config.init.items():
-        if Path(path).resolve().is_relative_to(out.resolve()):
-            raise UsageError(f"--init {part}={path} lies in --out {out}; choose another --out.")
-        source = load_checkpoint(Path(path))
-        target = network.parts().get(part)
-        if target is None or part not in source.networks:
-            raise ConfigError(
-                f"init.{part} = {path}: the recipe has {', '.join(recipe.networks)}, the "
-                f"checkpoint {', '.join(source.networks)}; both must have a {part}."
-            )
-        prefix = f"{part}."
-        weights = {
-            k.removeprefix(prefix): v for k, v in source.weights.items() if k.startswith(prefix)
-        }
-        try:
-            target.load_state_dict(weights)
-        except RuntimeError:
-            here = network.architecture.to_dict()
-            differing = [
-                f"its {name} is {source.architecture[name]!r}, this run's {here[name]!r}"
-                for name in ("width", "in_slices", "out_slices", "affinity_channels")
-                if source.architecture[name] != here[name]
-            ]
-            raise ConfigError(
-                f"init.{part} = {path} does not fit this run: {'; '.join(differing)}."
-            ) from None

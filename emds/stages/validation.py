@@ -17,6 +17,7 @@ from emds.networks.unet import STRIDE
 from emds.noise import add_noise, make_noise_model
 from emds.segmentation.affinities import AffinitySpec, quantize
 from emds.stages.label import LabelSettings, label_affinities
+from emds.training.recipes import get_recipe
 
 _LARGEST = 1024  # pixels a side: of larger sections the central part is enough to select by
 _NOISE_SEED = 1
@@ -38,7 +39,8 @@ class Validator:
     sections : (int, int)
         The held-out range.
     config : TrainConfig
-        Noise (the first model), sections in, number of sections, mutex strides, smallest segment.
+        Recipe, noise (the first model), sections in, number of sections, mutex strides, smallest
+        segment.
     spec : AffinitySpec
         Of the segmenter's channels.
     device : torch.device
@@ -59,36 +61,37 @@ class Validator:
         self.spec = spec
         self.settings = LabelSettings(config.validation.mutex_strides, config.validation.min_size)
         self.device = device
+        recipe = get_recipe(config.recipe)
+        slices = recipe.architecture(config, spec.channels).in_slices
         begin, end = sections
         count = min(config.validation.sections, end - begin)
-        if spec.planar and config.in_slices == 1:
+        if spec.planar and slices == 1:
             chosen = np.linspace(begin, end - 1, count).round().astype(int)
         else:
             chosen = np.arange(count) + begin + (end - begin - count) // 2
-        boxes = [_central(raw, int(z)) for z in chosen]
+        boxes = _boxes(raw, chosen, config)
         self.clean = np.concatenate([raw.read(roi) for roi in boxes])
         if self.clean.min() == self.clean.max():
             raise DataError(
                 f"the validation sections {sections[0]}:{sections[1]} of {raw.location} are "
                 f"constant ({self.clean.min()}). Is it the right array?"
             )
-        half = config.in_slices // 2
+        half = slices // 2
         around = chosen[:, np.newaxis] + np.arange(-half, half + 1) - begin
         places = begin + reflected(around, end - begin)
         needed = np.unique(places)
         self.stacks = np.searchsorted(needed, places)
-        self.noisy = np.concatenate(
-            [
-                add_noise(
-                    raw.read(roi),
-                    noise,
-                    seed=_NOISE_SEED,
-                    origin=roi.offset,
-                    section_shape=(raw.shape[1], raw.shape[2]),
-                )
-                for roi in (_central(raw, int(z)) for z in needed)
-            ]
-        )
+
+        def seen(roi: Roi) -> NDArray[np.uint8]:
+            section: NDArray[np.uint8] = raw.read(roi)
+            if recipe.reads == "clean":
+                return section
+            frame = (raw.shape[1], raw.shape[2])
+            return add_noise(
+                section, noise, seed=_NOISE_SEED, origin=roi.offset, section_shape=frame
+            )
+
+        self.seen = np.concatenate([seen(roi) for roi in _boxes(raw, needed, config)])
         self.truth: MemoryVolume | None = None
         if labels is not None:
             truth = np.concatenate([labels.read(roi) for roi in boxes])
@@ -108,15 +111,16 @@ class Validator:
         section, as a volume too: voi_3d, voi_split_3d and so on.
         """
         network.eval()
-        predictions = [self._predict(network, self.noisy[stack]) for stack in self.stacks]
+        predictions = [self._predict(network, self.seen[stack]) for stack in self.stacks]
         metrics: dict[str, float] = {}
         images = [p.image for p in predictions if p.image is not None]
         coarse = [p.coarse_section for p in predictions if p.coarse_section is not None]
         logits = [p.logits for p in predictions if p.logits is not None]
-        if images and coarse:
+        if images:
             final = self._to_grey(images)
             metrics["psnr"] = psnr(self.clean, final, 255)
             metrics["ssim"] = ssim(self.clean, final, 255)
+        if coarse:
             metrics["coarse_psnr"] = psnr(self.clean, self._to_grey(coarse), 255)
         if logits and self.truth is not None:
             height, width = self.clean.shape[1:]
@@ -146,7 +150,10 @@ class Validator:
         return grey
 
 
-def _central(raw: Volume, z: int) -> Roi:
-    _, height, width = raw.shape
-    y, x = max(0, height - _LARGEST) // 2, max(0, width - _LARGEST) // 2
-    return Roi((z, y, x), (1, min(height, _LARGEST), min(width, _LARGEST)))
+def _boxes(raw: Volume, sections: NDArray[np.int64], config: TrainConfig) -> list[Roi]:
+    """Return the central part of each of these sections, as far as they are used."""
+    box = config.data.box((0, 1), raw.shape)
+    (_, y, x), (_, height, width) = box.offset, box.shape
+    rows, columns = min(height, _LARGEST), min(width, _LARGEST)
+    corner = y + (height - rows) // 2, x + (width - columns) // 2
+    return [Roi((z, *corner), (1, rows, columns)) for z in sections.tolist()]

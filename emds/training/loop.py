@@ -21,13 +21,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from emds.compare import differences
-from emds.config import OptimizerConfig, TrainConfig
+from emds.config import TrainConfig
 from emds.errors import ConfigError, DataError, InterruptedRunError
 from emds.geometry import Triple, middle
 from emds.networks.checkpoint import load_tensors, save_atomically
 from emds.networks.joint import JointNetwork
 from emds.networks.losses import affinity_loss, affinity_targets, image_loss
 from emds.signals import stop_signal
+from emds.training.optimizers import ScheduledOptimizer, make_optimizers
 from emds.training.patches import Batch, PatchSampler, iter_batches
 from emds.training.recipes import LossWeights, Recipe
 
@@ -58,7 +59,7 @@ class TrainingState:
 
     network: JointNetwork
     averaged: AveragedModel
-    optimizer: torch.optim.Optimizer
+    optimizers: list[ScheduledOptimizer]
     step: int = 0
     best: float | None = None
     metrics: Metrics = field(default_factory=dict)
@@ -71,7 +72,7 @@ class TrainingState:
             "config": dict(config),
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [one.optimizer.state_dict() for one in self.optimizers],
             **{name: getattr(self, name) for name in _COUNTERS},
         }
         save_atomically(content, path)
@@ -88,7 +89,8 @@ class TrainingState:
             )
         self.network.load_state_dict(content["network"])
         self.averaged.load_state_dict(content["averaged"])
-        self.optimizer.load_state_dict(content["optimizer"])
+        for one, stored in zip(self.optimizers, content["optimizers"], strict=True):
+            one.optimizer.load_state_dict(stored)
         for name in _COUNTERS:
             setattr(self, name, content[name])
 
@@ -96,6 +98,7 @@ class TrainingState:
 Save = Callable[[str, TrainingState], None]
 """Writes a checkpoint of the averaged network; told "best" or "last"."""
 
+_LARGEST_SEED = 2**63 - 1
 _SHOWN = ("psnr", "coarse_psnr", "voi", "voi_3d")
 _COUNTERS = ("step", "best", "metrics", "seconds", "cpu_seconds")
 
@@ -107,11 +110,10 @@ def start_state(
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     for name, part in network.parts().items():
         part.requires_grad_(name in recipe.trained)
-    trained = [p for p in network.parameters() if p.requires_grad]
     averaged = AveragedModel(
         network, multi_avg_fn=_moving_average(config.ema_decay), use_buffers=True
     )
-    return TrainingState(network, averaged, _make_optimizer(trained, config.optimizer))
+    return TrainingState(network, averaged, make_optimizers(network, recipe, config.optimizer))
 
 
 def train(
@@ -200,12 +202,13 @@ def _step(
     offsets: tuple[Triple, ...],
     device: torch.device,
 ) -> dict[str, Tensor]:
-    network, optimizer = state.network, state.optimizer
+    network = state.network
+    torch.manual_seed((config.seed << 32) + state.step & _LARGEST_SEED)  # decides the dropout
     for name, part in network.parts().items():
         part.train(name in recipe.trained)
     noisy, clean = (_to_network_range(image, device) for image in (batch.noisy, batch.clean))
     with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        prediction = network(noisy)
+        prediction = network(clean if recipe.reads == "clean" else noisy)
     losses: dict[str, Tensor] = {}
     if prediction.coarse is not None and weights.coarse:
         losses["coarse"] = image_loss(prediction.coarse, clean)
@@ -217,33 +220,14 @@ def _step(
     if prediction.fused is not None and weights.fused:
         losses["fused"] = image_loss(prediction.fused, clean[:, middle(clean.shape[1])])
     loss = torch.stack([getattr(weights, name) * value for name, value in losses.items()]).sum()
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(config.optimizer, state.step, config.steps)
-    optimizer.zero_grad(set_to_none=True)
+    network.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     if config.optimizer.clip_norm is not None:
-        trained = [p for group in optimizer.param_groups for p in group["params"]]
-        nn.utils.clip_grad_norm_(trained, config.optimizer.clip_norm)
-    optimizer.step()
+        nn.utils.clip_grad_norm_(network.parameters(), config.optimizer.clip_norm)
+    for optimizer in state.optimizers:
+        optimizer.move(state.step, config.steps)
     state.averaged.update_parameters(network)
     return {"loss": loss.detach()} | {name: value.detach() for name, value in losses.items()}
-
-
-def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
-    """Return the learning rate of a step: a function of its number, so nothing to resume.
-
-    Examples
-    --------
-    >>> config = OptimizerConfig(lr=1.0, schedule="cosine", warmup_steps=10)
-    >>> [round(learning_rate(config, step, 110), 2) for step in (0, 9, 60, 110)]
-    [0.1, 1.0, 0.5, 0.0]
-    """
-    if step < config.warmup_steps:
-        return config.lr * (step + 1) / config.warmup_steps
-    if config.schedule == "poly":
-        return float(config.lr * (1 - step / steps) ** 0.9)
-    share = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
-    return config.lr * (1 + math.cos(math.pi * share)) / 2
 
 
 def _averaged_network(state: TrainingState) -> JointNetwork:
@@ -268,18 +252,6 @@ def _loss_weights(recipe: Recipe, config: TrainConfig) -> LossWeights:
 def _to_network_range(image: Any, device: torch.device) -> Tensor:
     values = torch.from_numpy(image).to(device)
     return (values.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-
-
-def _make_optimizer(trained: list[nn.Parameter], config: OptimizerConfig) -> torch.optim.Optimizer:
-    kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
-    return kind(
-        trained,
-        lr=config.lr,
-        betas=config.betas,
-        eps=config.eps,
-        weight_decay=config.weight_decay,
-        amsgrad=config.amsgrad,
-    )
 
 
 def _moving_average(decay: float) -> Callable[[Any, Any, Any], None]:

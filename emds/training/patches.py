@@ -84,8 +84,7 @@ class PatchSampler:
         self.raw = raw
         self.labels = labels
         self.config = config
-        begin, end = sections
-        self.region = Roi((begin, 0, 0), (end - begin, *raw.shape[1:]))
+        self.region = config.data.box(sections, raw.shape)
         self.noise = NoiseDrawer(config.noise)
         self.label_depth = 2 * reach + 1
         crop, depth = config.crop, config.in_slices

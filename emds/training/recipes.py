@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
+from emds.config import TrainConfig
 from emds.errors import ConfigError
+from emds.networks.fusion import FusionKind
+from emds.networks.iem import IemMode
+from emds.networks.joint import Architecture
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,13 @@ class Recipe:
     select : str
         The validation metric that decides which checkpoint is best; for ``voi`` that of the
         volume, where offsets leave the section.
+    reads : str
+        What goes in, in training and validation: the noisy sections, or the clean ones that a
+        denoiser would make of them.
+    fusion, iem_mode, detach_affinities
+        Of the `Architecture`.
+    optimizer : mapping
+        Network → settings in which its optimiser differs from the configured one.
 
     References
     ----------
@@ -46,21 +57,76 @@ class Recipe:
     weights: LossWeights
     starts_from: Mapping[str, str] = field(default_factory=dict)
     select: Literal["voi", "psnr"] = "voi"
+    reads: Literal["noisy", "clean"] = "noisy"
+    fusion: FusionKind = "instance"
+    iem_mode: IemMode = "window"
+    detach_affinities: bool = False
+    optimizer: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    def architecture(self, config: TrainConfig, affinity_channels: int) -> Architecture:
+        """Return what to build; the attention that the configuration names wins."""
+        return Architecture(
+            networks=self.networks,
+            denoiser=config.denoiser,
+            segmenter=config.segmenter,
+            fusion=self.fusion,
+            width=config.width,
+            affinity_channels=affinity_channels,
+            window=config.crop,
+            iem_mode=config.iem_mode or self.iem_mode,
+            detach_affinities=self.detach_affinities,
+            in_slices=config.out_slices if self.reads == "clean" else config.in_slices,
+            out_slices=config.out_slices,
+        )
+
+
+_ALL = ("denoiser", "segmenter", "fusion")
+_JOINT = Recipe(_ALL, _ALL, LossWeights(coarse=1, affinities=3, fused=50))
 
 RECIPES: Mapping[str, Recipe] = {
     "dn_only": Recipe(("denoiser",), ("denoiser",), LossWeights(coarse=1), select="psnr"),
     "seg_only": Recipe(("segmenter",), ("segmenter",), LossWeights(affinities=1)),
+    # The segmenter that dms holds fast.
+    "seg_clean": Recipe(("segmenter",), ("segmenter",), LossWeights(affinities=1), reads="clean"),
+    # Prakash et al. 2020: segment what a finished denoiser gives.
     "sequential": Recipe(
         ("denoiser", "segmenter"),
         ("segmenter",),
         LossWeights(affinities=1),
         starts_from={"denoiser": "dn_only"},
     ),
-    "joint": Recipe(
-        ("denoiser", "segmenter", "fusion"),
-        ("denoiser", "segmenter", "fusion"),
-        LossWeights(coarse=1, affinities=3, fused=50),
+    # Liu et al. 2018: denoise for a finished segmenter.
+    "dms": Recipe(
+        ("denoiser", "segmenter"),
+        ("denoiser",),
+        LossWeights(coarse=1, affinities=0.25),
+        starts_from={"segmenter": "seg_clean"},
+    ),
+    "joint": _JOINT,
+    # Ablations of the paper: no denoiser before the segmenter, no fusion after it.
+    "wo_dn2seg": Recipe(
+        ("segmenter", "fusion"), ("segmenter", "fusion"), LossWeights(affinities=3, fused=50)
+    ),
+    # As released: the segmenter alone moves by SGD, and denoising weighs 1 where joint has 51.
+    "wo_seg2dn": Recipe(
+        ("denoiser", "segmenter"),
+        ("denoiser", "segmenter"),
+        LossWeights(coarse=1, affinities=3),
+        optimizer={"segmenter": {"name": "sgd", "weight_decay": 1e-4}},
+    ),
+    "wo_seg2dn_fair": Recipe(
+        ("denoiser", "segmenter"), ("denoiser", "segmenter"), LossWeights(coarse=51, affinities=3)
+    ),
+    # Controls: what of joint is attention, sight of the affinities, feedback, or size?
+    "joint_linear": replace(_JOINT, iem_mode="linear"),
+    "joint_cat": replace(_JOINT, iem_mode="cat"),
+    "joint_detach": replace(_JOINT, detach_affinities=True),
+    "dn_deep": Recipe(
+        ("denoiser", "fusion"),
+        ("denoiser", "fusion"),
+        LossWeights(coarse=1, fused=50),
+        select="psnr",
+        fusion="plain",
     ),
 }
 

@@ -2,9 +2,10 @@
 
 import typer
 
-from emds.cli import commands, inference, options, upkeep
+from emds.cli import commands, inference, noise, options, reproduce, upkeep
 from emds.cli.app import app
 from emds.config import PRESETS, TrainConfig
+from emds.datasets import PUBLISHED
 from emds.metrics.report import PROTOCOLS
 from emds.noise import NOISE_MODELS
 from emds.stages.estimate_noise import DEFAULT_VOXELS
@@ -12,7 +13,7 @@ from emds.stages.plan import InferenceOptions
 from emds.training.recipes import RECIPES
 
 NAMES = ["simulate-noise", "estimate-noise", "train", "denoise", "segment", "run", "merge"]
-NAMES += ["evaluate", "check", "pyramid", "info", "demo"]
+NAMES += ["evaluate", "check", "pyramid", "reproduce", "info", "demo"]
 
 
 def test_every_command_has_help_with_an_example(emds_ok):
@@ -43,6 +44,8 @@ def test_names_in_the_help_are_those_that_exist(emds_ok):
     assert all(recipe in flat["train"] for recipe in RECIPES)
     assert f"[default: {TrainConfig().recipe}]" in flat["train"]
     assert f"[default: {TrainConfig().seed}]" in flat["train"]
+    assert ", ".join(PRESETS).replace(", cpu", " or cpu") in flat["reproduce"]
+    assert all(name in flat["reproduce"] for name in PUBLISHED)
     assert all(kind in flat["simulate-noise"] for kind in NOISE_MODELS)
     assert f"[default: {DEFAULT_VOXELS:,}]" in flat["estimate-noise"]
     assert {choice.value for choice in options.Protocol} == {*PROTOCOLS, "all"}
@@ -71,7 +74,7 @@ def test_commands_hold_no_loops():
     import ast
     from pathlib import Path
 
-    for module in (commands, inference, upkeep):
+    for module in (commands, inference, noise, reproduce, upkeep):
         tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
         loops = [node for node in ast.walk(tree) if isinstance(node, ast.For | ast.While)]
         assert loops == []

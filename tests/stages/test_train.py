@@ -10,6 +10,7 @@ from emds.errors import ConfigError, DataError, OutputExistsError, UsageError
 from emds.io import create_volume, open_volume
 from emds.networks.checkpoint import load_checkpoint
 from emds.stages.inference import run
+from emds.stages.plan import InferenceOptions
 from emds.stages.train import train
 
 
@@ -94,6 +95,94 @@ def test_sequential_keeps_the_denoiser_it_starts_from(stack):
     assert trained.networks == ("denoiser", "segmenter")
 
 
+@pytest.mark.parametrize(
+    ("denoiser", "segmenter"),
+    [("dncnn-light", "unet"), ("ridnet-light", "transunet-xs"), ("transunet-xs", "dncnn-light")],
+)
+def test_any_network_can_be_trained_stored_and_run(stack, denoiser, segmenter):
+    config = config_for(stack, denoiser=denoiser, segmenter=segmenter, steps=1)
+    best = train(config, stack / "run", device="cpu")
+    assert load_checkpoint(best).architecture["segmenter"] == segmenter
+    with open_volume(stack / "raw.h5", role="raw") as raw:
+        options = InferenceOptions(tile=(1, 32, 32), overlap=(0, 0, 0), device="cpu")
+        out = run(raw, best, out=stack / "seg.zarr", options=options)
+    assert open_volume(out, role="labels").read().min() >= 1
+
+
+@pytest.mark.parametrize(
+    ("recipe", "scores"),
+    [
+        ("seg_clean", {"voi"}),
+        ("wo_dn2seg", {"psnr", "voi"}),
+        ("wo_seg2dn", {"psnr", "coarse_psnr", "voi"}),
+        ("dn_deep", {"psnr", "coarse_psnr"}),
+    ],
+)
+def test_a_recipe_is_judged_by_what_it_makes(stack, recipe, scores):
+    best = train(config_for(stack, recipe=recipe, steps=1), stack / "run", device="cpu")
+    metrics = load_checkpoint(best).metrics.keys()
+    assert metrics & {"psnr", "coarse_psnr", "voi"} == scores
+
+
+def test_a_denoiser_learns_for_the_segmenter_it_starts_with(stack):
+    segmenter = train(config_for(stack, recipe="seg_clean"), stack / "seg", device="cpu")
+    dms = config_for(stack, recipe="dms", init={"segmenter": str(segmenter)})
+    trained = load_checkpoint(train(dms, stack / "dms", device="cpu"))
+    for name, weights in load_checkpoint(segmenter).weights.items():
+        np.testing.assert_array_equal(trained.weights[name], weights, err_msg=name)
+
+
+def test_a_segmenter_of_clean_sections_sees_as_many_as_a_denoiser_makes(stack):
+    """Trained on 3 clean sections, it then reads the 3 that come of 5 noisy ones."""
+    slices = {"in_slices": 5, "out_slices": 3, "steps": 1}
+    slices["data"] = {
+        "train": (0, 5),
+        **config_for(stack).data.model_dump(include={"raw", "labels"}),
+    }
+    segmenter = train(config_for(stack, recipe="seg_clean", **slices), stack / "seg", device="cpu")
+    assert load_checkpoint(segmenter).architecture["in_slices"] == 3
+    dms = config_for(stack, recipe="dms", init={"segmenter": str(segmenter)}, **slices)
+    trained = load_checkpoint(train(dms, stack / "dms", device="cpu"))
+    assert trained.architecture["in_slices"] == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": "small"}, "its width is 'tiny', this run's 'small'"),
+        ({"denoiser": "dncnn-light"}, "this run's 'dncnn-light'"),
+        ({"init": {"denoiser": "x.npz"}}, "for a TransUNet"),
+        ({"init": {"fusion": "x.pt"}}, "the recipe has no fusion"),
+        ({"init": {"denoiser": "absent.pt"}}, "no checkpoint at absent.pt"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(stack, changes, message):
+    start = train(config_for(stack, recipe="dn_only", steps=1), stack / "dn", device="cpu")
+    init = {"denoiser": str(start)} | changes.get("init", {})
+    config = config_for(stack, recipe="sequential", **(changes | {"init": init}))
+    with pytest.raises((ConfigError, DataError), match=message):
+        train(config, stack / "run", device="cpu")
+
+
+def test_rows_and_columns_bound_what_is_seen(stack):
+    """Outside rows 4-40 and columns 12-48 the sections change, and the run does not."""
+    runs = []
+    for name, fill in (("one", 0), ("two", 200)):
+        data = {"raw": str(stack / f"{name}.h5"), "labels": str(stack / "gt.h5")}
+        with (
+            open_volume(stack / "raw.h5") as raw,
+            create_volume(data["raw"], shape=raw.shape, dtype=np.uint8, role="raw") as volume,
+        ):
+            values = raw.read()
+            values[:, :4] = values[:, 40:] = values[:, :, :12] = fill
+            volume.write(volume.roi, values)
+        config = config_for(stack, data=data | {"rows": (4, 40), "columns": (12, 48)})
+        runs.append(load_checkpoint(train(config, stack / name, device="cpu")))
+    for key, weights in runs[0].weights.items():
+        np.testing.assert_array_equal(weights, runs[1].weights[key])
+    assert runs[0].metrics["psnr"] == runs[1].metrics["psnr"]
+
+
 def test_denoising_alone_needs_no_labels(stack):
     config = config_for(stack, recipe="dn_only", data={"raw": str(stack / "raw.h5")})
     checkpoint = load_checkpoint(train(config, stack / "dn", device="cpu"))
@@ -172,6 +261,7 @@ def test_nothing_to_resume_is_an_error(stack):
         ({"recipe": "magic"}, "unknown recipe 'magic'"),
         ({"recipe": "sequential"}, "--init denoiser=PATH"),
         ({"data": {"train": (0, 9)}}, "data.train = 0:9"),
+        ({"data": {"rows": (8, 49)}}, "data.rows = 8:49 .* 48 rows"),
         ({"data": {"train": (0, 5), "validation": (4, 6)}}, "must not overlap"),
         ({"offsets": [(0, -1, 0), (0, 0, -1), (0, 40, 0)]}, "shorter than crop"),
         ({"offsets": [(-1, 0, 0), (0, -1, 0)]}, "Set in_slices=3 or more"),

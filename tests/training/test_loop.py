@@ -11,8 +11,8 @@ import torch
 from emds.config import load_train_config
 from emds.errors import ConfigError, InterruptedRunError
 from emds.io.volume import MemoryVolume
-from emds.networks.joint import Architecture
 from emds.segmentation.affinities import PAPER_OFFSETS
+from emds.signals import stop_signal
 from emds.training.loop import RunFolder, start_state, train
 from emds.training.patches import PatchSampler
 from emds.training.recipes import RECIPES, get_recipe
@@ -36,14 +36,8 @@ def make_sampler(config):
 def make_state(config):
     torch.manual_seed(config.seed)
     recipe = get_recipe(config.recipe)
-    architecture = Architecture(
-        networks=recipe.networks,
-        width=config.width,
-        window=config.crop,
-        in_slices=config.in_slices,
-        out_slices=config.out_slices,
-    )
-    return start_state(architecture.build(), recipe, config, CPU)
+    network = recipe.architecture(config, len(PAPER_OFFSETS)).build()
+    return start_state(network, recipe, config, CPU)
 
 
 def run(config, folder, *, state=None, validate=None, saved=None):
@@ -68,9 +62,14 @@ class Killed(BaseException):
     """Stands for kill -9: nothing of ours runs after it."""
 
 
-@pytest.mark.parametrize("killed_at", [1, 2, 3, 4, 5])
-def test_a_killed_and_resumed_run_is_the_uninterrupted_one(tmp_path, killed_at):
-    config = make_config()
+@pytest.mark.parametrize(
+    ("killed_at", "changes"),
+    [(step, {}) for step in (1, 2, 3, 4, 5)]
+    + [(3, {"segmenter": "transunet-xs", "crop": 32}), (3, {"recipe": "wo_seg2dn"})],
+)
+def test_a_killed_and_resumed_run_is_the_uninterrupted_one(tmp_path, killed_at, changes):
+    """With dropout, and with two optimisers, too."""
+    config = make_config(**changes)
     whole = run(config, RunFolder(tmp_path / "whole"))
 
     folder = RunFolder(tmp_path / "killed")
@@ -162,6 +161,16 @@ def test_the_best_has_the_lowest_voi_of_the_volume_or_the_highest_psnr(
     assert state.best == score
 
 
+def test_a_stop_in_an_inner_block_reaches_the_outer_one():
+    with stop_signal() as outer:
+        with stop_signal() as inner:
+            signal.raise_signal(signal.SIGTERM)
+            assert inner.is_set()
+            assert not outer.is_set()
+        assert outer.is_set()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
 def test_resuming_another_configuration_is_refused_by_name(tmp_path):
     folder = RunFolder(tmp_path / "run")
     run(make_config(), folder)
@@ -172,19 +181,81 @@ def test_resuming_another_configuration_is_refused_by_name(tmp_path):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_step_changes_exactly_what_the_recipe_trains(tmp_path, name):
-    config = make_config(recipe=name, steps=1)
+    config = make_config(recipe=name, steps=1, optimizer={"lr": 0.1, "warmup_steps": 0})
     state = make_state(config)
     before = {k: v.clone() for k, v in state.network.state_dict().items()}
     run(config, RunFolder(tmp_path / "run"), state=state)
     recipe = get_recipe(name)
+    gradients = {k: p.grad for k, p in state.network.named_parameters()}
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
     for key, value in state.network.state_dict().items():
         moved = not torch.equal(value, before[key])
-        part = key.split(".")[0]
-        # Biases before a batch norm get no gradient; running statistics move with training.
-        if part not in recipe.trained:
+        trained = key.split(".")[0] in recipe.trained
+        if key.endswith(statistics):
+            assert moved == trained, key
+        elif trained and gradients[key] is not None:
+            # A bias before a batch norm has a gradient of rounding errors, too small for SGD.
+            assert moved or gradients[key].abs().max() < 1e-6, key
+        else:
             assert not moved, key
-        elif key.endswith(("0.weight", "running_mean")):
-            assert moved, key
+    idle = {k for k, g in gradients.items() if g is None and k.split(".")[0] in recipe.trained}
+    # Attention that is linear has no use for what it would compare.
+    unused = ("fusion.affinities_", "to_query", "to_key") if name == "joint_linear" else ()
+    assert all(any(word in key for word in unused) for key in idle), idle
+    assert bool(idle) == bool(unused)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_frozen_parts_are_in_evaluation_mode_and_without_gradient(tmp_path, name):
+    state = make_state(config := make_config(recipe=name, steps=1))
+    run(config, RunFolder(tmp_path / "run"), state=state)
+    for part, module in state.network.parts().items():
+        trained = part in get_recipe(name).trained
+        assert {m.training for m in module.modules()} == {trained}
+        assert {p.requires_grad for p in module.parameters()} == {trained}
+
+
+def test_gradients_flow_through_a_frozen_segmenter(tmp_path):
+    """The affinities' loss alone moves the denoiser of dms."""
+    config = make_config(recipe="dms", steps=1, loss={"coarse": 0})
+    state = make_state(config)
+    run(config, RunFolder(tmp_path / "run"), state=state)
+    assert all(p.grad.abs().sum() > 0 for p in state.network.denoiser.parameters() if p.dim() > 1)
+
+
+def test_only_the_released_ablation_moves_its_segmenter_by_sgd():
+    kinds = {
+        name: [
+            type(one.optimizer).__name__ for one in make_state(make_config(recipe=name)).optimizers
+        ]
+        for name in RECIPES
+    }
+    assert kinds.pop("wo_seg2dn") == ["AdamW", "SGD"]
+    assert set(map(tuple, kinds.values())) == {("AdamW",)}
+    sgd = make_state(make_config(recipe="wo_seg2dn")).optimizers[1]
+    (group,) = sgd.optimizer.param_groups
+    assert (group["momentum"], group["weight_decay"]) == (0.9, 1e-4)
+
+
+def test_detached_affinities_leave_the_segmenter_to_its_own_loss(tmp_path):
+    weights = {"coarse": 0, "affinities": 0, "fused": 1}
+    moved = {}
+    for name in ("joint", "joint_detach"):
+        config = make_config(recipe=name, steps=1, loss=weights, optimizer={"weight_decay": 0})
+        state = make_state(config)
+        run(config, RunFolder(tmp_path / name), state=state)
+        moved[name] = any(p.grad is not None for p in state.network.segmenter.parameters())
+    assert moved == {"joint": True, "joint_detach": False}
+
+
+def test_a_segmenter_of_clean_images_never_sees_noise(tmp_path):
+    """Two kinds of noise, one result."""
+    states = []
+    for sigma in ((1, 2), (80, 90)):
+        noise = {"models": [{"kind": "gaussian", "sigma": sigma}]}
+        config = make_config(recipe="seg_clean", steps=2, noise=noise, validation={"every": 1})
+        states.append(run(config, RunFolder(tmp_path / f"{sigma[0]}")).network.state_dict())
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
 
 def test_best_is_the_best_validation_and_last_the_end(tmp_path):

@@ -1,0 +1,225 @@
+"""A plan carried out on a toy volume: stopped anywhere, continued, and traceable."""
+
+import csv
+import json
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from emds.cli.console import print_plan
+from emds.config import load_train_config
+from emds.errors import ConfigError, InterruptedRunError, UsageError
+from emds.io import create_volume, open_volume
+from emds.metrics import evaluate_denoising, evaluate_segmentation
+from emds.stages.reproduce import command
+from emds.stages.reproduce.command import make_plan, reproduce
+from emds.stages.reproduce.tables import all_tables
+from emds.stages.reproduce.workspace import Settings
+
+SETTINGS = Settings(
+    "cpu",
+    2,
+    ("width=tiny", "crop=16", "batch_size=2", "validation={every: 2, sections: 1}", "log_every=1"),
+    device="cpu",
+)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Twelve sections of square cells with dark borders, described in YAML."""
+    labels = np.kron(np.arange(1, 10).reshape(3, 3), np.ones((12, 12))).astype(np.uint64)
+    edge = (np.roll(labels, 1, 0) != labels) | (np.roll(labels, 1, 1) != labels)
+    raw = np.where(edge, 40, 180).astype(np.uint8)
+    for name, values, role in (("raw", raw, "raw"), ("gt", labels, "labels")):
+        with create_volume(
+            tmp_path / f"{name}.h5", shape=(12, 36, 36), dtype=values.dtype, role=role
+        ) as volume:
+            volume.write(volume.roi, np.broadcast_to(values, (12, 36, 36)))
+    (tmp_path / "toy.yaml").write_text(
+        "raw: raw.h5\nlabels: gt.h5\ntrain: [0, 5]\nvalidation: [6, 7]\ntest: [8, 12]\n"
+        "rows: [0, 32]\nnoise: [gaussian-poisson]\n"
+    )
+    return tmp_path
+
+
+def plan_for(data, out="plan", recipes=("dn_only", "sequential", "joint"), **changes):
+    options = {"tables": (1,), "datasets": (str(data / "toy.yaml"),), "seeds": 1}
+    options |= {"settings": SETTINGS, "recipes": recipes}
+    return make_plan(data, data / out, **(options | changes))
+
+
+def without_times(content):
+    """Drop what differs between two equal plans: clocks and places."""
+    if isinstance(content, dict):
+        timed = ("seconds", "cpu_seconds", "train_seconds", "train_cpu_seconds")
+        return {k: without_times(v) for k, v in content.items() if k not in timed}
+    return [without_times(one) for one in content] if isinstance(content, list) else content
+
+
+def results_of(folder):
+    return without_times(json.loads((folder / "results.json").read_text()))
+
+
+def test_a_plan_leaves_tables_a_page_and_nothing_to_do(data, capsys):
+    plan = plan_for(data)
+    results = reproduce(plan)
+    assert plan.left() == []
+    line = {line.row.recipe: line for line in results.lines}["joint"]
+    assert line.paper == {"psnr": 27.407, "ssim": 0.763, "voi": 1.566, "arand": 0.209}
+    assert {"psnr", "coarse_psnr", "strict.voi", "volume.arand", "released.voi"} <= (
+        line.measures.keys()
+    )
+    titles = [table.title for table in all_tables(results)]
+    assert titles[0].startswith("Table 1: toy, gaussian-poisson, unet+unet; the paper's are of")
+    page = (data / "plan" / "report.html").read_text()
+    for words in ("Noisy", "Clean", "Ground truth", "Sequential", "27.407", "emds train --config"):
+        assert words in page
+    before = (data / "plan" / "results.json").stat().st_mtime_ns
+    touched = sorted(p for p in (data / "plan" / "runs").rglob("*.pt"))
+    times = [p.stat().st_mtime_ns for p in touched]
+    reproduce(plan_for(data))
+    assert [p.stat().st_mtime_ns for p in touched] == times
+    assert (data / "plan" / "results.json").stat().st_mtime_ns > before
+    print_plan([(task.label, done, seconds) for task, done, seconds in plan.times()])
+    assert "0 of 6 tasks left" in capsys.readouterr().err
+
+
+def test_every_figure_of_the_csv_is_in_the_file_it_names(data):
+    reproduce(plan_for(data, recipes=("dn_only",)))
+    with (data / "plan" / "results.csv").open() as file:
+        lines = {line["measure"]: line for line in csv.DictReader(file)}
+    source = json.loads((data / "plan" / lines["psnr"]["sources"]).read_text())
+    assert float(lines["psnr"]["mean"]) == source["image"]["psnr"]
+    assert lines["psnr"]["paper"] == "27.348"
+
+
+def test_scores_are_those_of_the_commands_that_are_named(data, monkeypatch):
+    """Replay the commands of one system by hand, through the command line."""
+    from typer.testing import CliRunner
+
+    from emds.cli.app import app
+
+    plan = plan_for(data, recipes=("joint",))
+    reproduce(plan)
+    (task,) = [task for task in plan.tasks if task.kind == "score"]
+    content = json.loads(plan.place.scores(task.system, False).read_text())
+    monkeypatch.chdir(data)
+    for line in content["commands"]:
+        words = line.split()[1:]
+        result = CliRunner().invoke(app, ["-q", *words])
+        assert result.exit_code == 0, (line, result.output)
+    with (
+        open_volume("out.zarr") as image,
+        open_volume("out.zarr", role="labels") as labels,
+        open_volume(plan.place.test_data("toy", "clean")) as clean,
+        open_volume(plan.place.test_data("toy", "truth"), role="labels") as truth,
+    ):
+        assert clean.shape == (4, 32, 36)
+        assert evaluate_denoising(image, clean).psnr == content["image"]["psnr"]
+        strict = evaluate_segmentation(labels, truth, "strict")
+        assert strict.scores.voi == content["segmentation"]["strict"]["voi"]
+    again = plan.place.run_folder(task.system).with_name("seed0-again")
+    curves = [
+        (folder / "metrics.jsonl").read_text() for folder in (again, again.with_name("seed0"))
+    ]
+    assert curves[0] == curves[1]
+
+
+def test_a_stored_configuration_is_the_one_that_trained(data):
+    plan = plan_for(data, recipes=("dn_only",))
+    reproduce(plan)
+    system = plan.tasks[0].system
+    stored = plan.place.run_folder(system) / "config.json"
+    assert load_train_config(file=stored) == plan.place.config(system)
+
+
+def test_table_3_is_tested_in_blocks_of_the_training_crop(data):
+    settings = replace(SETTINGS, overrides=(*SETTINGS.overrides, "crop=32"))
+    plan = plan_for(data, tables=(3,), recipes=("joint",), settings=settings)
+    results = reproduce(plan)
+    networks = ["+".join(line.row.pair) for line in results.lines]
+    assert networks == [
+        "unet+transunet-xs",
+        "dncnn-light+transunet-xs",
+        "ridnet-light+transunet-xs",
+    ]
+    for line in results.lines:
+        assert line.measures["strict.voi"].mean >= 0
+        source = json.loads((data / "plan" / line.sources[0]).read_text())
+        assert "--tile 1 32 32 --overlap 0 0 0" in source["commands"][2]
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing of ours runs after it."""
+
+
+@pytest.mark.parametrize("killed_at", [1, 3])
+def test_a_killed_and_continued_plan_is_the_uninterrupted_one(data, killed_at, monkeypatch):
+    reproduce(plan_for(data, "whole", recipes=("dn_only", "sequential")))
+    calls = []
+
+    def dies(place, task, progress):
+        calls.append(task)
+        if len(calls) > killed_at:
+            raise Killed
+        command_do_task(place, task, progress)
+
+    command_do_task = command.do_task
+    plan = plan_for(data, "killed", recipes=("dn_only", "sequential"))
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "do_task", dies)
+        with pytest.raises(Killed):
+            reproduce(plan)
+    assert len(plan.left()) == len(plan.tasks) - killed_at
+    # A kill may also leave a folder in which training has not begun.
+    folder = plan.place.run_folder(plan.left()[0].system)
+    if killed_at == 3:
+        (folder / "test").mkdir(parents=True, exist_ok=True)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".state.pt.1").write_bytes(b"torn")
+    reproduce(plan)
+    assert results_of(data / "killed") == results_of(data / "whole")
+
+
+def test_sigterm_keeps_the_state_and_says_what_is_left(data):
+    plan = plan_for(data, recipes=("dn_only", "sequential"))
+
+    def progress(done, total, text):
+        if text.startswith("3/4") and "loss" in text:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(InterruptedRunError, match=r"2 of 4 tasks left.*The same command") as caught:
+        reproduce(plan, progress)
+    assert caught.value.exit_code == 75
+    assert (plan.place.run_folder(plan.tasks[2].system) / "state.pt").is_file()
+    assert "DN-Only" in (data / "plan" / "report.html").read_text()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    reproduce(plan)
+    assert plan.left() == []
+
+
+def test_another_configuration_in_the_same_folder_is_refused_by_field(data):
+    reproduce(plan_for(data, recipes=("dn_only",)))
+    other = Settings("cpu", 3, SETTINGS.overrides, device="cpu")
+    with pytest.raises(ConfigError, match="steps was 2, now 3"):
+        reproduce(plan_for(data, recipes=("dn_only",), settings=other))
+
+
+def test_options_that_cannot_work_are_refused_at_once(data):
+    with pytest.raises(ConfigError, match="unknown recipe 'magic'"):
+        plan_for(data, recipes=("magic",))
+    with pytest.raises(UsageError, match="nothing to do"):
+        plan_for(data, recipes=("dn_deep",))
+    with pytest.raises(ConfigError, match="unknown preset"):
+        plan_for(data, settings=Settings("cpus"))
+    assert not (data / "plan").exists()
+
+
+def test_dms_takes_the_weight_it_is_given(data):
+    plan = plan_for(data, recipes=("dms",), settings=Settings("cpu", 2, dms_weight=0.5))
+    systems = {task.system.recipe: task.system for task in plan.tasks}
+    assert plan.place.config(systems["dms"]).loss.affinities == 0.5
+    assert plan.place.config(systems["seg_clean"]).loss.affinities is None
