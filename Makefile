@@ -42,7 +42,7 @@ bench: $(VENV)/.bench ## Measure speed and memory
 	$(BIN)/python benchmarks/noise.py
 	$(BIN)/python benchmarks/mutex_watershed.py
 	$(BIN)/python benchmarks/evaluate.py
-	$(BIN)/python benchmarks/inference.py --checkpoint emds/pretrained/model.pt
+	$(BIN)/python benchmarks/inference.py --checkpoint emds/pretrained/stack.pt
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

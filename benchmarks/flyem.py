@@ -1,7 +1,7 @@
 """Quality on held-out FlyEM sections: checkpoints beside classical filters, one noise for all.
 
     python benchmarks/flyem.py --data ../shared/data/flyem_medulla.h5 --out results.json \
-        --checkpoint joint=emds/pretrained/model.pt --checkpoint dn_only=runs/dn_only/best.pt
+        --checkpoint section=emds/pretrained/section.pt --checkpoint stack=emds/pretrained/stack.pt
 
 Sections 0-31 of the file are the test. The noise is Gaussian-Poisson, sigma 55-85, lambda 0.6-0.8,
 seed 0, exactly what `emds simulate-noise --roi 0:32 --seed 0` writes. Filters get the parameter
@@ -58,9 +58,13 @@ def image_scores(image, clean) -> dict:
 
 def label_scores(labels, truth) -> dict:
     strict = evaluate_segmentation(labels, truth, "strict")
+    volume = evaluate_segmentation(labels, truth, "volume").scores
     scores = {
         name: round(getattr(strict.scores, name), 4)
         for name in ("voi", "voi_split", "voi_merge", "arand")
+    }
+    scores["volume"] = {
+        name: round(getattr(volume, name), 4) for name in ("voi", "voi_split", "voi_merge", "arand")
     }
     scores["voi_interval"] = bootstrap([s.voi for _, s in strict.sections])
     scores["arand_interval"] = bootstrap([s.arand for _, s in strict.sections])

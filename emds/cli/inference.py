@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import fields
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -53,7 +52,7 @@ def denoise(
 
     The output keeps the input's type, voxel size and position.
     """
-    _apply(ctx, "denoise", checkpoint or shipped_checkpoint())
+    _apply(ctx, "denoise")
 
 
 def segment(
@@ -104,7 +103,7 @@ def segment(
             "--from-affinities applies no network and keeps the voxel size of what it reads",
             _NETWORK_OPTIONS,
         )
-    _apply(ctx, "segment", None if from_affinities else checkpoint or shipped_checkpoint())
+    _apply(ctx, "segment")
 
 
 def run(
@@ -144,7 +143,7 @@ def run(
     One OME-Zarr container comes out: the denoised image at its root, the ids in labels/neurons,
     and the affinities if they are kept.
     """
-    _apply(ctx, "run", checkpoint or shipped_checkpoint())
+    _apply(ctx, "run")
 
 
 def merge(
@@ -176,9 +175,7 @@ def worker(
     take_part(out, phase, context, threads)
 
 
-def _apply(
-    ctx: typer.Context, command: Literal["run", "denoise", "segment"], model: Path | None
-) -> None:
+def _apply(ctx: typer.Context, command: Literal["run", "denoise", "segment"]) -> None:
     """Do what the options of these commands say; all three have the names looked up here."""
     from emds.execution import Execution, parse_shard
     from emds.io import open_volume
@@ -194,9 +191,10 @@ def _apply(
         launcher=tuple(shlex.split(given["launcher"])),
         shard=parse_shard(given["shard"]) if given["shard"] else None,
     )
+    kept = given.get("from_affinities", False)
     with (
         open_volume(
-            given["noisy"], key=given["key"], role="raw" if model else "affinities"
+            given["noisy"], key=given["key"], role="affinities" if kept else "raw"
         ) as source,
         open_mask(given.get("mask")) as mask,
         console_of(ctx).progress() as progress,
@@ -205,10 +203,14 @@ def _apply(
         chosen["roi"] = parse_roi(given["roi"], source)
         asked = given["max_memory"]
         chosen["max_memory"] = parse_size(asked) if asked else memory_limit() // execution.workers
+        model = given["checkpoint"]
+        if model is None and not kept:
+            voxel_size = given["voxel_size"] or source.voxel_size
+            model = shipped_checkpoint((chosen["roi"] or source.roi).shape, voxel_size)
         request = Request(
             command,
             source.location,
-            str(model) if model else None,
+            None if kept else str(model),
             mask.location if mask else None,
             InferenceOptions(**chosen),
             given.get("keep_affinities", False),

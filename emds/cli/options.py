@@ -92,7 +92,7 @@ CheckpointFile = Annotated[
         "--checkpoint",
         "-m",
         metavar="FILE",
-        help="Model file from `emds train`.  [default: the shipped one]",
+        help="Model file from `emds train`.  [default: the shipped one that suits]",
     ),
 ]
 VoxelSize = Annotated[

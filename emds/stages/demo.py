@@ -80,7 +80,7 @@ def demo(
     """
     if seed < 0:
         raise UsageError(f"the seed must be a whole number from 0 on, not {seed}.")
-    model_path = checkpoint or shipped_checkpoint()
+    model_path = checkpoint or shipped_checkpoint(shape, VOXEL_SIZE)
     model = load_checkpoint(model_path)
     _claim(out, overwrite)
     noise = make_noise_model("gaussian-poisson")

@@ -279,7 +279,6 @@ def test_a_checkpoint_without_the_needed_part_says_what_it_has(
 
 def test_without_the_shipped_checkpoint_the_way_out_is_named(place, emds_fails, monkeypatch):
     monkeypatch.setattr("emds.pretrained.files", lambda _: place)
-    (place / "model.pt").unlink()
     for command in ("run", "denoise", "segment"):
         message = emds_fails(3, command, "raw.tif", "--out", "seg.zarr")
         assert "--checkpoint" in message

@@ -70,9 +70,20 @@ def test_a_file_from_before_there_were_stacks_holds_a_network_of_one_section(tmp
         )
 
 
-def test_the_shipped_checkpoint_is_the_three_networks_of_the_paper_in_a_row():
-    network = load_checkpoint(shipped_checkpoint()).build()
-    image = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize(
+    ("depth", "voxel_size", "sections", "parameters"),
+    [
+        (1, (10.0, 10.0, 10.0), 1, 1_368_092),
+        (100, (40.0, 4.0, 4.0), 1, 1_368_092),
+        (100, None, 1, 1_368_092),
+        (7, (10.0, 10.0, 10.0), 7, 1_372_711),
+    ],
+)
+def test_the_shipped_checkpoints_are_the_three_networks_of_the_paper_in_a_row(
+    depth, voxel_size, sections, parameters
+):
+    network = load_checkpoint(shipped_checkpoint((depth, 99, 99), voxel_size)).build()
+    image = torch.randn(1, sections, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         prediction = network(image)
         coarse = network.denoiser(image)
@@ -82,7 +93,7 @@ def test_the_shipped_checkpoint_is_the_three_networks_of_the_paper_in_a_row():
         (prediction.coarse, prediction.logits, prediction.fused), (coarse, logits, fused)
     ):
         torch.testing.assert_close(got, expected, rtol=0, atol=0)
-    assert sum(p.numel() for p in network.parameters()) == 1_368_092
+    assert sum(p.numel() for p in network.parameters()) == parameters
 
 
 def test_an_unfinished_save_leaves_the_old_file(tmp_path, monkeypatch):
