@@ -63,6 +63,12 @@ class DoneLog:
             self._file.write(line.encode())
             os.fsync(self._file.fileno())
 
+    def clear(self) -> None:
+        """Forget all blocks, of all processes."""
+        self.close()
+        for path in self.folder.glob("done-*.jsonl"):
+            path.unlink()
+
     def close(self) -> None:
         """Close this process's file."""
         if self._file is not None:

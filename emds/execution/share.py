@@ -98,9 +98,9 @@ def _slurm_shard(environment: Mapping[str, str]) -> Shard:
             f"--shard slurm reads {', '.join(names)}, and they are not all set to numbers. Use it "
             "in a job submitted with sbatch --array, or give K/N."
         ) from None
-    if most - least + 1 != count:
+    if most - least + 1 != count or not least <= task <= most:
         raise UsageError(
-            f"--shard slurm needs an array without gaps, such as --array=1-{count}; this one has "
-            f"{count} tasks from {least} to {most}."
+            f"--shard slurm needs an array without gaps, such as --array=1-{count}; this is task "
+            f"{task} of {count} from {least} to {most}."
         )
     return Shard(task - least, count)

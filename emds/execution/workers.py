@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from emds.errors import BlockError, EmdsError
+from emds.errors import BlockError, EmdsError, IncompleteError
 from emds.execution.serial import RETRIES, BlockWork
 
 _POLL_S = 0.5
@@ -49,6 +49,11 @@ def share_blocks(
         When set, no more is handed out.
     on_poll : callable
         Called now and then, from this thread.
+
+    Raises
+    ------
+    IncompleteError
+        If workers end again and again.
     """
     import daisy.v2 as daisy
     from daisy import logging as daisy_logging
@@ -100,7 +105,10 @@ def share_blocks(
         server.join(_POLL_S)
         on_poll()
     if trouble and not stop.is_set():
-        raise trouble[0]
+        raise IncompleteError(
+            f"the workers ended too often ({_first_line(trouble[0])}). Mend the cause, which they "
+            "have told above, and continue with --resume."
+        ) from trouble[0]
 
 
 def take_blocks(
@@ -117,7 +125,8 @@ def take_blocks(
     context : str
         The way to the scheduler.
     begin : callable
-        Sets up the work, given the number of this worker.
+        Sets up the work, given the number of this worker. If it fails, so does the block that
+        it was to be done for.
     done : callable
         Told of each block that is done.
     failed : callable
@@ -131,7 +140,7 @@ def take_blocks(
     client: Any = daisy.Client()
     if not client.connected:
         return
-    work = begin(client.worker_id)
+    work: BlockWork | None = None
     while not stop():
         try:
             with client.acquire_block() as block:
@@ -139,13 +148,20 @@ def take_blocks(
                     return
                 number = int(block.write_roi.offset[0])
                 try:
-                    if not stop():
+                    work = work or begin(client.worker_id)
+                    if stop():
+                        block.status = daisy.BlockStatus.FAILED  # for another to do
+                    else:
                         work(iter([number]), done)
-                except BlockError as error:
-                    cause = error.__cause__
+                except (BlockError, EmdsError) as error:
+                    cause = error.__cause__ if isinstance(error, BlockError) else error
                     if not isinstance(cause, EmdsError):
                         raise cause or error from None
                     failed(number, cause)
                     block.status = daisy.BlockStatus.FAILED
         except ConnectionError:
             return  # the scheduler is gone; what is done is in the log
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -65,6 +65,7 @@ class PendingOutput:
     ) -> None:
         self.target = target
         self.partial = partial_of(target)
+        self._claim = claim
         self._lock: int | None = None
         self._open = False
         if not target.parent.is_dir():
@@ -96,6 +97,7 @@ class PendingOutput:
     def _resume(self) -> None:
         self._lock = self._take_lock()
         if self._lock is None:
+            remove(self.target / WORK_FOLDER)  # left by a commit that was killed at its end
             there = "it is complete" if self.target.exists() else "there is no unfinished output"
             raise UsageError(
                 f"nothing to resume at {str(self.target)!r}: {there}. Leave out --resume."
@@ -130,8 +132,8 @@ class PendingOutput:
         return (self.work_folder / RUN_FILE).is_file()
 
     def set_up(self) -> None:
-        """Let others in who share the output."""
-        if self._lock is not None:
+        """Let others in who share the output, if this process does."""
+        if self._lock is not None and self._claim == "share":
             fcntl.flock(self._lock, fcntl.LOCK_SH)
 
     def _take_lock(self, kind: int = fcntl.LOCK_EX) -> int | None:
@@ -204,9 +206,10 @@ class PendingOutput:
         self._lock = self._take_lock()
 
     def commit(self) -> None:
-        """Put the finished output in the target's place, on disk to stay."""
-        if self.partial.is_dir():
-            remove(self.work_folder)
+        """Put the finished output in the target's place, on disk to stay.
+
+        What a run needs to go on is removed last, so that a commit that is killed can be resumed.
+        """
         sync_all(self.partial)
         if self.target.is_dir():
             # A folder that is not empty cannot be replaced in one step.
@@ -215,6 +218,8 @@ class PendingOutput:
             remove(self.target)
         self.partial.replace(self.target)
         sync(self.target.parent)
+        if self.target.is_dir():
+            remove(self.target / WORK_FOLDER)
         for replaced in self._replaced():
             remove(replaced)
         self._open = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,10 +15,12 @@ from typing_extensions import override
 from zarr.codecs import ZstdCodec
 
 from emds import __version__
-from emds.geometry import Roi, Triple
+from emds.errors import VolumeError
+from emds.geometry import Roi, Triple, iter_blocks
 from emds.io.ome import OmeVersion, build_label_list, build_multiscale
 from emds.io.output import Claim, PendingOutput, remove, sync
-from emds.io.source import Role
+from emds.io.source import Role, refuse_os_error
+from emds.io.source_volume import DAMAGE
 from emds.io.volume import Nanometres
 from emds.io.writable import ArraySpec, WritableVolume, as_json, clipped_chunks
 from emds.io.zarr_volume import LEVEL, WRITTEN_WHOLE, chunk_files
@@ -71,8 +73,22 @@ class ZarrImage(WritableVolume):
 
     @override
     def read(self, roi: Roi | None = None) -> NDArray[Any]:
-        values = self._array[(..., *(roi or self.roi).slices())]
-        return np.array(values, order="C")
+        box = self.roi if roi is None else roi
+        for path in self._files(box):
+            if not path.exists():
+                raise VolumeError(
+                    f"the chunk {path} was lost while {self.location} is made. Continue with "
+                    "--resume, which makes it again."
+                )
+        try:
+            return np.array(self._array[(..., *box.slices())], order="C")
+        except DAMAGE as error:
+            path = self._damaged_chunk(box)
+            refuse_os_error(error, path)
+            raise VolumeError(
+                f"the chunk {path} is damaged ({error}). Delete that file and continue with "
+                "--resume, which makes it again."
+            ) from error
 
     @override
     def _store(self, roi: Roi, values: NDArray[Any]) -> None:
@@ -107,6 +123,18 @@ class ZarrImage(WritableVolume):
     def is_written(self, roi: Roi) -> bool:
         """Say whether every chunk of a box is there."""
         return all(path.exists() for path in self._files(roi))
+
+    def _damaged_chunk(self, roi: Roi) -> Path:
+        """Return the first chunk of a box that cannot be read, or the folder of them all."""
+        for block in iter_blocks(roi, self.chunk_shape):
+            for channel in range(self.channels or 1):
+                first = () if self.channels is None else (channel,)
+                index = (*first, *block.write_roi.slices())
+                try:
+                    self._array[index]
+                except DAMAGE:
+                    return next(chunk_files(self._array, self._folder, index))
+        return self._folder
 
     def check_whole(self) -> None:
         """Fail if a chunk was never written: it would read back as zeros elsewhere."""
@@ -260,6 +288,14 @@ class Container:
         """Whether all images have been made, as the record in `work_folder` says."""
         return self._output.is_set_up
 
+    def is_whole(self, but_for: Collection[str] = ()) -> bool:
+        """Say whether every chunk of all images is there, but for those of some names."""
+        return all(
+            image.is_written(image.roi)
+            for name, image in self._images.items()
+            if name not in but_for
+        )
+
     def set_up(self) -> None:
         """Let others in who share the container; call it once the record is written."""
         self._output.set_up()
@@ -314,6 +350,8 @@ class Container:
         """Finish the container and give it its final name."""
         for image in self._images.values():
             image.check_whole()
+        for path in self._folder.rglob("*.partial"):
+            remove(path)  # what a process that was killed had half written
         self._output.commit()
 
     def close(self) -> None:

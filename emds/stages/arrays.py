@@ -90,8 +90,8 @@ def create_arrays(container: Container, job: Job) -> Arrays:
     return Arrays(predictions, affinities, fragments, labels, tables)
 
 
-def remove_temporary(container: Container, job: Job) -> None:
-    """Drop what was only needed on the way."""
-    container.remove_image(FRAGMENTS)
+def temporary_images(job: Job) -> list[str]:
+    """Return the names of the images that are only needed on the way."""
     if job.model is not None and job.labels is not None and not job.request.keep_affinities:
-        container.remove_image(AFFINITIES)
+        return [FRAGMENTS, AFFINITIES]
+    return [FRAGMENTS]

@@ -17,7 +17,7 @@ from emds.execution import DoneLog, Execution, RunRecord, at_work, take_blocks, 
 from emds.io import Container, Volume, create_container, open_volume
 from emds.io.output import RUN_FILE, Claim, run_file_of
 from emds.signals import stop_signal
-from emds.stages.arrays import Arrays, create_arrays, remove_temporary
+from emds.stages.arrays import Arrays, create_arrays, temporary_images
 from emds.stages.estimate import check_disk
 from emds.stages.job import Job, Request, open_inputs, prepare
 from emds.stages.phases import phases_of
@@ -80,18 +80,22 @@ def execute(
         request = request.with_blocks_of(Request.from_dict(RunRecord.load(record).request))
     job = prepare(request, source, mask)
     refuse_own_input(out, source, mask)
-    check_disk(job, Path(out))
+    if not record.is_file():
+        check_disk(job, Path(out))
+    elif overwrite:
+        wait_for_workers(record.parent)
     claim: Claim = "share" if shard is not None else "resume" if resume else "new"
     container = create_container(out, overwrite=overwrite, claim=claim)
     try:
         arrays = _set_up(container, job)
-        finishing = DoneLog(container.work_folder / "done" / "finish")
         with stop_signal() as stop:
             runner = Runner(container, job, arrays, execution, stop, progress or _silent)
-            if finishing.read() or (runner.do_phases() and shard is None):
-                _finish(container, job, runner, finishing)
+            if shard is None:
+                _complete(runner)
+            elif not _finishing(container).read():
+                runner.do_phases()
     except BaseException:
-        if shard is not None or any((container.work_folder / "done").glob("*/*")):
+        if claim != "new" or any((container.work_folder / "done").glob("*/*")):
             container.leave()
         raise
     finally:
@@ -198,14 +202,23 @@ def _set_up(container: Container, job: Job) -> Arrays:
     return arrays
 
 
-def _finish(container: Container, job: Job, runner: Runner, finishing: DoneLog) -> None:
-    """Drop what was needed on the way, and give the output its name."""
-    if not finishing.read():
-        runner.check_whole()
-        with finishing:
-            finishing.append(0)  # from here on, something may be missing
-    remove_temporary(container, job)
+def _complete(runner: Runner) -> None:
+    """Do what is left, drop what was needed on the way, and give the output its name."""
+    container, temporary = runner.container, temporary_images(runner.job)
+    with _finishing(container) as finishing:
+        if finishing.read() and not container.is_whole(but_for=temporary):
+            finishing.clear()  # a result was lost since: begin with what is left
+        if not finishing.read():
+            runner.do_phases()
+            runner.check_whole()
+            finishing.append(0)  # from here on, what is temporary may be missing
+    for name in temporary:
+        container.remove_image(name)
     container.commit()
+
+
+def _finishing(container: Container) -> DoneLog:
+    return DoneLog(container.work_folder / "done" / "finish")
 
 
 def _silent(done: int, total: int, what: str) -> None:

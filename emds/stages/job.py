@@ -63,10 +63,14 @@ class Request:
         return _REQUEST.validate_python(stored)
 
     def with_blocks_of(self, other: Request) -> Request:
-        """Return this request with the block shapes of another where it leaves them open."""
+        """Return this request with chunks and blocks of another where it leaves them open.
+
+        What is chosen by memory alone is no reason to refuse a run on another machine.
+        """
         ours, theirs = self.options, other.options
         options = replace(
             ours,
+            chunk_shape=ours.chunk_shape or theirs.chunk_shape,
             block_shape=ours.block_shape or theirs.block_shape,
             label_block_shape=ours.label_block_shape or theirs.label_block_shape,
         )
@@ -136,8 +140,14 @@ class Job:
         fields["input"] = self.history["source"]["identity"]
         fields["mask"] = self.history["mask"] and self.history["mask"]["identity"]
         fields["keep_affinities"] = self.request.keep_affinities
+        fields["image"] = self.image
+        fields["place"] = {
+            "voxel_size": self.voxel_size and list(self.voxel_size),
+            "offset": list(self.offset),
+        }
         fields["grid"] = {
             "region": [list(self.region.offset), list(self.region.shape)],
+            "chunk_shape": self.model and list(self.model.plan.chunk_shape),
             "block_shape": self.model and list(self.model.plan.block_shape),
             "label_block_shape": self.labels and list(self.labels.scheme.block_shape),
         }
@@ -146,9 +156,10 @@ class Job:
         return fields
 
     def settled(self) -> Request:
-        """Return the request with the block shapes that were chosen, for other processes."""
+        """Return the request with the chunks and blocks that were chosen, for other processes."""
         options = replace(
             self.request.options,
+            chunk_shape=self.model.plan.chunk_shape if self.model else None,
             block_shape=self.model.plan.block_shape if self.model else None,
             label_block_shape=self.labels.scheme.block_shape if self.labels else None,
         )

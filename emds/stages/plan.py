@@ -37,6 +37,8 @@ class InferenceOptions:
         Part of the source to process, in its voxels.
     tile, overlap : (z, y, x) or None
         What the network sees at once, and what neighbouring tiles share, voxels.
+    chunk_shape : (z, y, x) or None
+        Of the image and the affinities on disk, voxels.
     block_shape : (z, y, x) or None
         Unit of work; rounded up to whole chunks of the output. Does not change the result.
     batch_size : int or None
@@ -71,6 +73,7 @@ class InferenceOptions:
     roi: Roi | None = None
     tile: Triple | None = None
     overlap: Triple | None = None
+    chunk_shape: Triple | None = None
     block_shape: Triple | None = None
     batch_size: int | None = None
     device: str = "auto"
@@ -181,7 +184,7 @@ def plan_inference(
     # A block being read, one computed (values, weights) and one written (values, their type).
     most = min(_BLOCK_BYTES, memory_limit(options.max_memory) // 8) // (4 * channels)
     depth = max(1, min(_CHUNK[0], most // (roi.shape[1] * roi.shape[2])))
-    chunk_shape = (depth, *_CHUNK[1:])
+    chunk_shape = options.chunk_shape or (depth, *_CHUNK[1:])
     step = voxel_size or (1.0, 1.0, 1.0)
     z, y, x = (o + n * s for o, n, s in zip(source.offset, roi.offset, step, strict=True))
     return InferencePlan(

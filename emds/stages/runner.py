@@ -81,21 +81,14 @@ class Runner:
     stop: threading.Event
     progress: Progress
 
-    def do_phases(self) -> bool:
-        """Do all phases, or a shard's part of the first that is not done.
-
-        Returns
-        -------
-        bool
-            Whether everything is done.
-        """
+    def do_phases(self) -> None:
+        """Do all phases, or a shard's part of the first that is not done."""
         for phase in phases_of(self.job):
             done = self._done(phase)
             if len(done) < phase.count:
                 self._do_phase(phase, done)
                 if self.execution.shard is not None:
-                    return False
-        return True
+                    return
 
     def check_whole(self) -> None:
         """Refuse to call an output complete of which something was lost while it was made.

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from emds.errors import IncompleteError
+from emds.io.source_volume import DAMAGE
+
+_CHECKSUM_BYTES = 4
+_AT_ONCE = 2**20
+_DAMAGE = (*DAMAGE, zipfile.BadZipFile)
 
 
 class Tables:
@@ -34,8 +45,19 @@ class Tables:
         temporary.replace(path)
 
     def load(self, name: str, block: int) -> dict[str, NDArray[Any]]:
-        """Return the columns of a block's table."""
-        with np.load(self._of_block(name, block), allow_pickle=False) as content:
+        """Return the columns of a block's table.
+
+        Raises
+        ------
+        IncompleteError
+            If it is lost or damaged.
+        """
+        path = self._of_block(name, block)
+        with (
+            _blaming(path),
+            path.open("rb") as file,  # np.load leaves it open if the table is damaged
+            np.load(file, allow_pickle=False) as content,
+        ):
             return {column: content[column] for column in content.files}
 
     def has(self, name: str, block: int) -> bool:
@@ -49,15 +71,29 @@ class Tables:
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         with temporary.open("wb") as file:
             np.save(file, values, allow_pickle=False)
+        checksum = _checksum(temporary, temporary.stat().st_size)
+        with temporary.open("ab") as file:
+            file.write(checksum)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
 
     def column(self, name: str) -> NDArray[Any]:
-        """Return such a column; only what is looked at is read."""
-        values: NDArray[Any] = np.load(
-            self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False
-        )
+        """Return such a column, mapped: it is read through once for its checksum, but not kept.
+
+        Raises
+        ------
+        IncompleteError
+            If it is lost or damaged.
+        """
+        path = self.folder / f"{name}.npy"
+        with _blaming(path):
+            size = path.stat().st_size - _CHECKSUM_BYTES
+            with path.open("rb") as file:
+                file.seek(size)
+                if file.read() != _checksum(path, size):
+                    raise ValueError("its checksum does not fit")
+            values: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         return values
 
     def has_column(self, name: str) -> bool:
@@ -66,3 +102,24 @@ class Tables:
 
     def _of_block(self, name: str, block: int) -> Path:
         return self.folder / name / f"{block}.npz"
+
+
+def _checksum(path: Path, size: int) -> bytes:
+    """Return the checksum of the first bytes of a file."""
+    value = 0
+    with path.open("rb") as file:
+        while part := file.read(min(_AT_ONCE, size)):
+            value = zlib.crc32(part, value)
+            size -= len(part)
+    return value.to_bytes(_CHECKSUM_BYTES, "little")
+
+
+@contextmanager
+def _blaming(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as error:
+        raise IncompleteError(
+            f"{path}, which a run needs on the way, is lost or damaged ({error}). Delete it if it "
+            "is there, and continue with --resume, which makes it again."
+        ) from error

@@ -1,0 +1,47 @@
+"""A worker without a network: ``small_worker.py FOLDER CONTEXT``; files in FOLDER say what happens.
+
+``fail-N`` makes block N fail (and is removed first if it says ``once``), ``die-N`` kills the worker
+that takes it, once. Each try leaves a line ``block pid`` in ``tries``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from emds.errors import EmdsError, VolumeError
+from emds.execution import DoneLog, at_work, each, take_blocks
+
+
+def main(folder: Path, context: str) -> None:
+    def do(block: int) -> None:
+        with (folder / "tries").open("a") as tries:
+            tries.write(f"{block} {os.getpid()}\n")
+        time.sleep(0.02)
+        if (folder / f"die-{block}").exists():
+            (folder / f"die-{block}").unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        path = folder / f"fail-{block}"
+        if path.exists():
+            if path.read_text() == "once":
+                path.unlink()
+            raise VolumeError(f"block {block} cannot be read")
+
+    def failed(block: int, error: EmdsError) -> None:
+        (folder / f"reason-{block}").write_text(str(error))
+
+    with at_work(folder), DoneLog(folder / "done") as log:
+        take_blocks(
+            context,
+            begin=lambda number: each(do),
+            done=log.append,
+            failed=failed,
+            stop=lambda: (folder / "stop").exists(),
+        )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,98 @@
+"""Workers that fail, die or are told to stop lose no block that was done, and hold up no other."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from emds.errors import IncompleteError
+from emds.execution import DoneLog, share_blocks, wait_for_workers
+
+COUNT = 12
+WORKER = Path(__file__).with_name("small_worker.py")
+
+
+def share(folder: Path, pending=range(COUNT), stop=None, on_poll=lambda: None) -> set[int]:
+    share_blocks(
+        [sys.executable, str(WORKER), str(folder)],
+        COUNT,
+        pending,
+        workers=2,
+        elsewhere=False,
+        stop=stop or threading.Event(),
+        on_poll=on_poll,
+    )
+    wait_for_workers(folder, patience_s=30)
+    return DoneLog(folder / "done").read()
+
+
+def tries(folder: Path) -> Counter[int]:
+    return Counter(int(line.split()[0]) for line in (folder / "tries").read_text().splitlines())
+
+
+def test_only_what_is_pending_is_done_and_once_each(tmp_path: Path) -> None:
+    pending = [1, 2, 5, 11]
+    polls = []
+    assert share(tmp_path, pending, on_poll=lambda: polls.append(1)) == set(pending)
+    assert tries(tmp_path) == Counter(pending)
+    assert polls
+
+
+def test_a_block_that_fails_is_tried_once_more_and_reported(tmp_path: Path) -> None:
+    (tmp_path / "fail-3").write_text("always")
+    (tmp_path / "fail-4").write_text("once")
+    assert share(tmp_path) == set(range(COUNT)) - {3}
+    assert tries(tmp_path) == Counter(range(COUNT)) + Counter([3, 4])
+    assert (tmp_path / "reason-3").read_text() == "block 3 cannot be read"
+
+
+def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path) -> None:
+    (tmp_path / "die-2").touch()
+    (tmp_path / "die-9").touch()
+    assert share(tmp_path) == set(range(COUNT))
+    assert tries(tmp_path) == Counter(range(COUNT)) + Counter([2, 9])
+
+
+def share_until_one_is_done(folder: Path) -> None:
+    stop = threading.Event()
+
+    def look() -> None:
+        if DoneLog(folder / "done").read():
+            (folder / "stop").touch()
+            stop.set()
+
+    share(folder, stop=stop, on_poll=look)
+
+
+def test_a_stop_ends_the_workers_after_the_blocks_in_hand(tmp_path: Path) -> None:
+    # In a process of its own, for daisy ends with it.
+    scheduler = multiprocessing.get_context("spawn").Process(
+        target=share_until_one_is_done, args=(tmp_path,)
+    )
+    scheduler.start()
+    scheduler.join(60)
+    assert scheduler.exitcode == 0
+    done = DoneLog(tmp_path / "done").read()
+    assert tries(tmp_path) == Counter(done)
+    time.sleep(0.5)
+    assert DoneLog(tmp_path / "done").read() == done
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_start_is_no_endless_loop(tmp_path: Path) -> None:
+    with pytest.raises(IncompleteError, match="--resume"):
+        share_blocks(
+            [sys.executable, "-c", "raise SystemExit(1)"],
+            COUNT,
+            range(COUNT),
+            workers=2,
+            elsewhere=False,
+            stop=threading.Event(),
+            on_poll=lambda: None,
+        )
