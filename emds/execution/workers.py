@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
-import numpy as np
-
 from emds.errors import BlockError, EmdsError, IncompleteError
-from emds.execution.serial import RETRIES, BlockWork
+from emds.execution.serial import BlockWork
 
 _POLL_S = 0.5
-_RESTARTS = 100
 
 
 def share_blocks(
@@ -46,7 +46,7 @@ def share_blocks(
     elsewhere : bool
         Workers may be on other machines, so the scheduler listens on all interfaces.
     stop : threading.Event
-        When set, no more is handed out.
+        When set, no more is handed out, and workers find their scheduler gone after their block.
     on_poll : callable
         Called now and then, from this thread.
 
@@ -55,60 +55,32 @@ def share_blocks(
     IncompleteError
         If workers end again and again.
     """
-    import daisy.v2 as daisy
-    from daisy import logging as daisy_logging
-
-    daisy_logging.set_log_basedir(None)
-    daisy_logging.set_log_level("ERROR")
-    skipped = np.ones(count, dtype=np.uint8)
-    skipped[list(pending)] = 0
-    words = list(command)
-
-    def start_worker() -> None:
-        context = daisy.Context.from_env().to_env()
-        died = subprocess.run([*words, context], stdin=subprocess.DEVNULL).returncode
-        raise SystemExit(1 if died else 0)
-
-    one = daisy.Roi((0,), (1,))
-    task = daisy.Task(
-        task_id="blocks",
-        total_roi=daisy.Roi((0,), (count,)),
-        read_roi=one,
-        write_roi=one,
-        process_function=start_worker,
-        read_write_conflict=False,
-        max_workers=min(workers, len(pending)),
-        max_retries=RETRIES,
-        max_worker_restarts=_RESTARTS,
-        timeout=None,
-        tracking_path=False,
-        skip_mask=skipped,
+    asked = {
+        "command": list(command),
+        "count": count,
+        "pending": list(pending),
+        "workers": workers,
+        "elsewhere": elsewhere,
+    }
+    scheduler = subprocess.Popen(
+        [sys.executable, "-m", "emds.execution.scheduler"], stdin=subprocess.PIPE
     )
-    trouble: list[BaseException] = []
-
-    def serve() -> None:
-        try:
-            daisy.run_blockwise(
-                task,
-                progress=False,
-                block_tracking=False,
-                host=None if elsewhere else "127.0.0.1",
-                summary=False,
-            )
-        except BaseException as error:  # to be raised where somebody listens
-            trouble.append(error)
-
-    # In a thread, so that signals reach this one.
-    server = threading.Thread(target=serve, name="scheduler", daemon=True)
-    server.start()
-    while server.is_alive() and not stop.is_set():
-        server.join(_POLL_S)
-        on_poll()
-    if trouble and not stop.is_set():
+    assert scheduler.stdin is not None
+    try:
+        scheduler.stdin.write(json.dumps(asked).encode() + b"\n")
+        scheduler.stdin.flush()
+        while scheduler.poll() is None and not stop.is_set():
+            with suppress(subprocess.TimeoutExpired):
+                scheduler.wait(_POLL_S)
+            on_poll()
+    finally:
+        scheduler.stdin.close()  # which ends it, as it would if this process were killed
+        code = scheduler.wait()
+    if code and not stop.is_set():
         raise IncompleteError(
-            f"the workers ended too often ({_first_line(trouble[0])}). Mend the cause, which they "
-            "have told above, and continue with --resume."
-        ) from trouble[0]
+            "the workers ended too often. Mend the cause, which they have told above, and continue "
+            "with --resume."
+        )
 
 
 def take_blocks(
@@ -161,7 +133,3 @@ def take_blocks(
                     block.status = daisy.BlockStatus.FAILED
         except ConnectionError:
             return  # the scheduler is gone; what is done is in the log
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

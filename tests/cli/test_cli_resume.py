@@ -161,15 +161,16 @@ def test_workers_end_after_their_block_when_their_scheduler_is_killed(inputs):
 
 
 @pytest.mark.slow
-def test_a_signal_to_the_scheduler_stops_its_workers(inputs):
-    child = start(*DENOISE, "--out", "out.zarr", "--workers", 2)
+def test_a_signal_to_a_run_stops_its_workers(inputs):
+    write_grey(inputs / "deep.zarr", shape=(960, 24, 16))  # 60 blocks
+    command = ("denoise", "deep.zarr", *DENOISE[2:])
+    child = start(*command, "--out", "out.zarr", "--workers", 2)
     wait_for(has_done("predict"), child)
     child.terminate()
     _, stderr = child.communicate(timeout=120)
     assert child.returncode == 75, stderr
-    time.sleep(2)
     assert workers() == []
-    finish(*DENOISE, "--out", "out.zarr", "--resume")
+    finish(*command, "--out", "out.zarr", "--resume")
 
 
 @pytest.fixture
@@ -180,7 +181,7 @@ def full_disk(inputs):
     folder = inputs / "disk"
     folder.mkdir()
     mount = ("mount", "-t", "tmpfs", "-o")
-    if subprocess.run([*mount, "size=280k", "tmpfs", str(folder)], check=False).returncode:
+    if subprocess.run([*mount, "size=40k", "tmpfs", str(folder)], check=False).returncode:
         pytest.skip("no file system can be mounted here")
     yield (
         folder,

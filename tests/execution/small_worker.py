@@ -1,7 +1,8 @@
 """A worker without a network: ``small_worker.py FOLDER CONTEXT``; files in FOLDER say what happens.
 
 ``fail-N`` makes block N fail (and is removed first if it says ``once``), ``die-N`` kills the worker
-that takes it, once. Each try leaves a line ``block pid`` in ``tries``.
+that takes it, once, ``slow-N`` makes it take half a second. Each try leaves a line ``block pid`` in
+``tries``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def main(folder: Path, context: str) -> None:
     def do(block: int) -> None:
         with (folder / "tries").open("a") as tries:
             tries.write(f"{block} {os.getpid()}\n")
-        time.sleep(0.02)
+        time.sleep(0.5 if (folder / f"slow-{block}").exists() else 0.02)
         if (folder / f"die-{block}").exists():
             (folder / f"die-{block}").unlink()
             os.kill(os.getpid(), signal.SIGKILL)

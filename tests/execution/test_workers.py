@@ -59,28 +59,42 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path) -> None:
     assert tries(tmp_path) == Counter(range(COUNT)) + Counter([2, 9])
 
 
-def share_until_one_is_done(folder: Path) -> None:
+def test_a_stop_ends_the_workers_after_the_blocks_in_hand(tmp_path: Path) -> None:
     stop = threading.Event()
 
     def look() -> None:
-        if DoneLog(folder / "done").read():
-            (folder / "stop").touch()
+        if DoneLog(tmp_path / "done").read():
             stop.set()
 
-    share(folder, stop=stop, on_poll=look)
-
-
-def test_a_stop_ends_the_workers_after_the_blocks_in_hand(tmp_path: Path) -> None:
-    # In a process of its own, for daisy ends with it.
-    scheduler = multiprocessing.get_context("spawn").Process(
-        target=share_until_one_is_done, args=(tmp_path,)
-    )
-    scheduler.start()
-    scheduler.join(60)
-    assert scheduler.exitcode == 0
-    done = DoneLog(tmp_path / "done").read()
+    for block in range(COUNT):
+        (tmp_path / f"slow-{block}").touch()
+    done = share(tmp_path, stop=stop, on_poll=look)
+    assert 0 < len(done) < COUNT, "test invalid"
     assert tries(tmp_path) == Counter(done)
-    time.sleep(0.5)
+    time.sleep(1)
+    assert DoneLog(tmp_path / "done").read() == done
+
+
+def share_for_ever(folder: Path) -> None:
+    for block in range(COUNT):
+        (folder / f"slow-{block}").touch()
+    share(folder)
+
+
+def test_workers_whose_scheduler_is_killed_end_after_their_blocks(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=share_for_ever, args=(tmp_path,))
+    process.start()
+    deadline = time.monotonic() + 60
+    while not DoneLog(tmp_path / "done").read():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.join()
+    wait_for_workers(tmp_path, patience_s=30)
+    done = DoneLog(tmp_path / "done").read()
+    assert len(done) < COUNT, "test invalid"
+    assert tries(tmp_path) == Counter(done)
+    time.sleep(1)
     assert DoneLog(tmp_path / "done").read() == done
 
 
