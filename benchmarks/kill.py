@@ -35,7 +35,6 @@ from emds.io import create_container, create_volume, open_volume
 from emds.io.output import partial_of, run_file_of
 from emds.io.volume import CroppedVolume
 from emds.noise import make_noise_model
-from emds.pretrained import shipped_checkpoint
 from emds.stages.arrays import create_arrays
 from emds.stages.job import Request, open_inputs, prepare
 from emds.stages.phases import phases_of
@@ -69,9 +68,9 @@ def make_inputs(data: Path, folder: Path) -> dict[str, list[str]]:
         values = 255 * np.clip(0.15 + 0.7 * same + rng.normal(0, 0.15, same.shape), 0, 1)
         volume.write(volume.roi, values.astype(np.uint8))
     network = ("--device", "cpu", "--tile", "1", "64", "64", "--overlap", "0", "16", "16")
-    model = ("--checkpoint", str(shipped_checkpoint()), "--block-shape", "16", "64", "64")
+    network += ("--block-shape", "16", "64", "64")
     return {
-        "run": ["run", str(noisy), *model, *network, *BLOCK],
+        "run": ["run", str(noisy), *network, *BLOCK],
         "segment": ["segment", str(affinities), "--from-affinities", *BLOCK],
     }
 

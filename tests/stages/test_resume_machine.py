@@ -204,10 +204,10 @@ def check(machine, examples: int, steps: int) -> None:
 
 @pytest.mark.usefixtures("no_fsync")
 def test_complete_means_equal_to_the_reference(machine):
-    check(machine, examples=5, steps=10)
+    check(machine, examples=10, steps=12)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_fsync")
 def test_complete_means_equal_to_the_reference_in_many_histories(machine):
-    check(machine, examples=150, steps=30)
+    check(machine, examples=40, steps=25)
