@@ -46,7 +46,8 @@ def share_blocks(
     elsewhere : bool
         Workers may be on other machines, so the scheduler listens on all interfaces.
     stop : threading.Event
-        When set, no more is handed out.
+        Set when the run is to end; `on_poll` then tells the workers, which finish the block in
+        hand and give back all others undone.
     on_poll : callable
         Called now and then, from this thread.
 
@@ -101,7 +102,7 @@ def share_blocks(
     # In a thread, so that signals reach this one.
     server = threading.Thread(target=serve, name="scheduler", daemon=True)
     server.start()
-    while server.is_alive() and not stop.is_set():
+    while server.is_alive():
         server.join(_POLL_S)
         on_poll()
     if trouble and not stop.is_set():
@@ -132,7 +133,7 @@ def take_blocks(
     failed : callable
         Told of each that failed, and why.
     stop : callable
-        Asked between blocks whether to end.
+        Asked before each block whether to give it back undone.
     """
     import daisy.v2 as daisy
 
@@ -141,18 +142,18 @@ def take_blocks(
     if not client.connected:
         return
     work: BlockWork | None = None
-    while not stop():
+    while True:
         try:
             with client.acquire_block() as block:
                 if block is None:
                     return
                 number = int(block.write_roi.offset[0])
+                if stop():
+                    block.status = daisy.BlockStatus.FAILED  # until the scheduler has no more
+                    continue
                 try:
                     work = work or begin(client.worker_id)
-                    if stop():
-                        block.status = daisy.BlockStatus.FAILED  # for another to do
-                    else:
-                        work(iter([number]), done)
+                    work(iter([number]), done)
                 except (BlockError, EmdsError) as error:
                     cause = error.__cause__ if isinstance(error, BlockError) else error
                     if not isinstance(cause, EmdsError):

@@ -150,6 +150,12 @@ class Runner:
         command = [*launcher, sys.executable, "-m", "emds", "worker", place, phase.name]
         if not launcher:
             command += ["--threads", str(max(1, len(os.sched_getaffinity(0)) // workers))]
+
+        def look() -> None:
+            self.progress(len(notes.log().read()), phase.count, phase.what)
+            if self.stop.is_set():
+                (folder / "stop").touch()
+
         share_blocks(
             command,
             phase.count,
@@ -157,10 +163,8 @@ class Runner:
             workers,
             elsewhere=bool(launcher),
             stop=self.stop,
-            on_poll=lambda: self.progress(len(notes.log().read()), phase.count, phase.what),
+            on_poll=look,
         )
-        if self.stop.is_set():
-            (folder / "stop").touch()
         wait_for_workers(folder)
         done = notes.log().read()
         reasons = {block: notes.failure(block) for block in pending if block not in done}
