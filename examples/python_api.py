@@ -16,9 +16,11 @@ from emds.io import MemoryVolume
 from emds.pretrained import shipped_checkpoint
 
 folder = Path(tempfile.mkdtemp())
-checkpoint = Path(sys.argv[1]) if sys.argv[1:] else shipped_checkpoint()
 
 clean, truth = make_phantom((2, 192, 192), seed=3)  # (z, y, x); any uint8 array will do
+shipped = shipped_checkpoint(clean.shape, voxel_size=(10, 10, 10))
+checkpoint = Path(sys.argv[1]) if sys.argv[1:] else shipped
+
 noise = emds.make_noise_model("gaussian-poisson", sigma=(55, 85), lam=(0.6, 0.8))
 noisy = emds.add_noise(clean, noise, seed=3)
 

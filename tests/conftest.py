@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,15 @@ def pytest_configure() -> None:
             digest.update(content)
     folder = _ROOT / ".pytest_cache" / "numba" / digest.hexdigest()[:16]
     os.environ.setdefault("NUMBA_CACHE_DIR", str(folder))
+
+
+@pytest.fixture(autouse=True)
+def _logger_as_it_was() -> Iterator[None]:
+    """Undo what a command that ran in this process did to the logger."""
+    logger = logging.getLogger("emds")
+    before = (logger.handlers, logger.level, logger.propagate)
+    yield
+    logger.handlers, logger.level, logger.propagate = before
 
 
 @pytest.fixture(scope="session")

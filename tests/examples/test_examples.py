@@ -109,7 +109,9 @@ def test_a_job_array_gives_the_bytes_of_a_plain_run(shell, tmp_path):
     tifffile.imwrite(tmp_path / "raw.tif", raw, photometric="minisblack")
     save_random_checkpoint(tmp_path / "model.pt")
     model = ("--checkpoint", str(tmp_path / "model.pt"))
-    shell("emds", "run", str(tmp_path / "raw.tif"), "--out", str(tmp_path / "plain.zarr"), *model)
+    plain = tmp_path / "plain" / "seg.zarr"
+    plain.parent.mkdir()
+    shell("emds", "run", str(tmp_path / "raw.tif"), "--out", str(plain), *model)
 
     slurm, out = tmp_path / "slurm", tmp_path / "seg.zarr"
     slurm.mkdir()
@@ -127,7 +129,7 @@ def test_a_job_array_gives_the_bytes_of_a_plain_run(shell, tmp_path):
     assert json.loads((slurm / "job-2.json").read_text()) == {"": 0}, logs
     assert [path.name for path in slurm.glob("requeued-*")] == ["requeued-1_2"], logs
     assert "stopped by a signal" in (slurm / "log-1_2.txt").read_text()
-    assert digest(out) == digest(tmp_path / "plain.zarr")
+    assert digest(out) == digest(plain)
 
 
 def digest(folder):

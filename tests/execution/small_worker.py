@@ -1,8 +1,8 @@
 """A worker without a network: ``small_worker.py FOLDER CONTEXT``; files in FOLDER say what happens.
 
 ``fail-N`` makes block N fail (and is removed first if it says ``once``), ``die-N`` kills the worker
-that takes it, once, ``slow-N`` makes it take half a second. Each try leaves a line ``block pid`` in
-``tries``.
+that takes it, once, ``leave-N`` makes the worker that takes it end after it, as a signal would,
+``slow-N`` makes it take half a second. Each try leaves a line ``block pid`` in ``tries``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from emds.execution import DoneLog, at_work, each, take_blocks
 
 
 def main(folder: Path, context: str) -> None:
+    leave = threading.Event()
+
     def do(block: int) -> None:
         with (folder / "tries").open("a") as tries:
             tries.write(f"{block} {os.getpid()}\n")
@@ -25,6 +28,8 @@ def main(folder: Path, context: str) -> None:
         if (folder / f"die-{block}").exists():
             (folder / f"die-{block}").unlink()
             os.kill(os.getpid(), signal.SIGKILL)
+        if (folder / f"leave-{block}").exists():
+            leave.set()
         path = folder / f"fail-{block}"
         if path.exists():
             if path.read_text() == "once":
@@ -40,7 +45,7 @@ def main(folder: Path, context: str) -> None:
             begin=lambda number: each(do),
             done=log.append,
             failed=failed,
-            stop=lambda: (folder / "stop").exists(),
+            stop=lambda: leave.is_set() or (folder / "stop").exists(),
         )
 
 

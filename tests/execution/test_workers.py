@@ -59,6 +59,14 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path) -> None:
     assert tries(tmp_path) == Counter(range(COUNT)) + Counter([2, 9])
 
 
+def test_a_worker_that_alone_is_told_to_end_leaves_its_blocks_to_others(tmp_path: Path) -> None:
+    """As where a batch system takes one node away."""
+    (tmp_path / "leave-1").touch()
+    (tmp_path / "leave-6").touch()
+    assert share(tmp_path) == set(range(COUNT))
+    assert tries(tmp_path) == Counter(range(COUNT))
+
+
 def test_a_stop_ends_the_workers_after_the_blocks_in_hand(tmp_path: Path) -> None:
     stop = threading.Event()
 
