@@ -9,6 +9,7 @@ until it is complete; then the next begins. The moments are drawn between that a
 takes hold of the output and the time that an undisturbed one then takes. With workers, the process
 that holds the output is killed, or a worker, or all of them. Blocks that are done twice are those
 that lie whole on disk after a kill and are in no log, and those that are in the logs twice.
+Where a worker alone is killed the run goes on, and is at its end when it is looked at.
 """
 
 from __future__ import annotations
