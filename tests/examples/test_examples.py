@@ -103,18 +103,17 @@ def test_python_interface(shell, tmp_path):
     assert picture.read_bytes().startswith(PNG_SIGNATURE)
 
 
+@pytest.mark.slow
 def test_a_job_array_gives_the_bytes_of_a_plain_run(shell, tmp_path):
     """One task is stopped midway and put back into the queue, as the end of its time would do."""
-    raw, _ = make_phantom((320, 32, 32), seed=6)
+    raw, _ = make_phantom((192, 32, 32), seed=6)
     tifffile.imwrite(tmp_path / "raw.tif", raw, photometric="minisblack")
     save_random_checkpoint(tmp_path / "model.pt")
     model = ("--checkpoint", str(tmp_path / "model.pt"))
-    plain = tmp_path / "plain" / "seg.zarr"
+    slurm, out, plain = tmp_path / "slurm", tmp_path / "seg.zarr", tmp_path / "plain/seg.zarr"
+    slurm.mkdir()
     plain.parent.mkdir()
     shell("emds", "run", str(tmp_path / "raw.tif"), "--out", str(plain), *model)
-
-    slurm, out = tmp_path / "slurm", tmp_path / "seg.zarr"
-    slurm.mkdir()
     submitted = shell(
         str(EXAMPLES / "slurm/submit.sh"),
         *(str(tmp_path / "raw.tif"), str(out), *model, "--block-shape", "16", "256", "256"),

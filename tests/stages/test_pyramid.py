@@ -14,7 +14,13 @@ import yaozarrs
 import zarr
 
 from emds.demo.phantom import make_phantom
-from emds.errors import IncompleteError, OutputExistsError, UsageError, VolumeError
+from emds.errors import (
+    IncompleteError,
+    InterruptedRunError,
+    OutputExistsError,
+    UsageError,
+    VolumeError,
+)
 from emds.geometry import iter_blocks
 from emds.io import create_container, create_volume, describe, open_volume
 from emds.pyramid import mean_of_windows, mode_of_windows
@@ -216,6 +222,16 @@ def test_stopped_after_any_chunk_it_is_valid_and_goes_on(made, tmp_path, values)
     assert runs > len(steps) / 5 > 4, "test invalid"
     assert calls == len(steps)  # nothing was done twice
     assert digest(stopped) == digest(whole)
+
+
+def test_a_signal_stops_it_and_the_same_call_goes_on(container):
+    whole = shutil.copytree(container, container.with_name("whole.zarr"))
+    pyramid(whole, levels=2)
+    with pytest.raises(InterruptedRunError, match="Continue with the same command"):
+        pyramid(container, levels=2, progress=lambda *_: signal.raise_signal(signal.SIGUSR1))
+    assert check(container).complaint() is None
+    pyramid(container, levels=2)
+    assert digest(container) == digest(whole)
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(25, marks=pytest.mark.slow)])
