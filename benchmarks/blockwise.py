@@ -35,7 +35,7 @@ from emds.geometry import Roi
 from emds.io import MemoryVolume, open_volume
 from emds.metrics import evaluate_segmentation
 from emds.segmentation.affinities import AffinitySpec
-from emds.segmentation.blockwise import blockwise_mutex_watershed
+from emds.segmentation.in_memory import blockwise_mutex_watershed
 from emds.segmentation.mutex_watershed import mutex_watershed
 from emds.stages.inference import segment
 from emds.stages.plan import InferenceOptions

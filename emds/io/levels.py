@@ -27,7 +27,7 @@ from emds.io.output import WORK_FOLDER, remove, sync, sync_all
 from emds.io.source import Role
 from emds.io.volume import Volume
 from emds.io.writable import ArraySpec, clipped_chunks
-from emds.io.zarr_output import ZarrImage
+from emds.io.zarr_image import ZarrImage
 from emds.io.zarr_volume import LEVEL, WholeZarrArray, find_zarr_arrays
 
 

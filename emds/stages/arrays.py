@@ -13,7 +13,7 @@ from emds.stages.job import Job
 from emds.stages.tables import Tables
 
 if TYPE_CHECKING:
-    from emds.io.zarr_output import ZarrImage
+    from emds.io.zarr_image import ZarrImage
 
 AFFINITIES = "affinities"
 FRAGMENTS = "fragments"

@@ -10,12 +10,12 @@ from emds.errors import DataError, UsageError
 from emds.geometry import Roi
 from emds.segmentation.affinities import PAPER_SPEC, AffinitySpec, affinities_from_labels
 from emds.segmentation.blockwise import (
-    blockwise_mutex_watershed,
     connect_block,
     contract_block,
     values_on,
 )
 from emds.segmentation.forest import number_fragments
+from emds.segmentation.in_memory import blockwise_mutex_watershed
 from emds.segmentation.mutex_watershed import mutex_watershed
 from emds.segmentation.relabel import relabel_by_first_voxel
 from emds.segmentation.scheme import BlockwiseScheme

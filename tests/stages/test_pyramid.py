@@ -271,7 +271,7 @@ def test_a_level_that_another_version_began_is_begun_anew(container, monkeypatch
         raise KilledError
 
     with monkeypatch.context() as patched:
-        patched.setattr("emds.io.zarr_output.__version__", "0.0.1")
+        patched.setattr("emds.io.zarr_image.__version__", "0.0.1")
         with pytest.raises(KilledError):
             pyramid(container, levels=1, progress=stop)
     pyramid(container, levels=1)
