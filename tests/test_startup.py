@@ -45,6 +45,12 @@ def test_opening_a_volume_needs_no_torch():
     assert "torch" not in imported("-c", "from emds import open_volume, create_volume")
 
 
+def test_labelling_needs_no_torch():
+    """As a worker starts it; a network is loaded where there is a checkpoint."""
+    code = "import emds.cli.app; from emds.stages import execute, segment"
+    assert "torch" not in imported("-c", code)
+
+
 def test_every_public_name_resolves():
     import emds
 

@@ -20,19 +20,12 @@ from torch import Tensor
 import emds
 from emds.errors import CheckpointError
 from emds.geometry import Triple
+from emds.networks.intensity import Intensity
 from emds.networks.joint import Architecture, JointNetwork
 
 FORMAT = 1
 _KIND = "emds-checkpoint"
 _BESIDE = ("kind", "format", "in_slices")  # the last was always 1; the architecture has it now
-
-
-class Intensity(BaseModel):
-    """The grey values that map to -1 and +1."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    low: float = 0.0
-    high: float = 255.0
 
 
 class Checkpoint(BaseModel):

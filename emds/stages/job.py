@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter
 
@@ -14,12 +14,13 @@ from emds.errors import CheckpointError, DataError
 from emds.geometry import Roi, Triple, iter_blocks
 from emds.io import Volume, open_volume
 from emds.io.volume import CroppedVolume, Nanometres
-from emds.networks.checkpoint import Checkpoint, load_checkpoint
-from emds.networks.device import choose_device
 from emds.segmentation.affinities import AffinitySpec
 from emds.stages.label import LabelPlan, LabelSettings, plan_labels
 from emds.stages.plan import InferenceOptions, InferencePlan, plan_inference
 from emds.stages.provenance import described_input, described_roi, model_provenance, provenance
+
+if TYPE_CHECKING:
+    from emds.networks.checkpoint import Checkpoint
 
 Command = Literal["run", "denoise", "segment"]
 Output = Literal["fused", "coarse", "affinities"]
@@ -189,6 +190,9 @@ def prepare(request: Request, source: Volume, mask: Volume | None) -> Job:
     """
     if request.checkpoint is None:
         return _labelling_job(request, source, mask)
+    from emds.networks.checkpoint import load_checkpoint
+    from emds.networks.device import choose_device
+
     options = request.options
     path = Path(request.checkpoint)
     checkpoint = load_checkpoint(path)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,9 +14,12 @@ from emds.errors import DataError, UsageError
 from emds.geometry import Block, Roi, Triple, iter_blocks
 from emds.io.volume import Nanometres, Volume
 from emds.memory import memory_limit
-from emds.networks.checkpoint import Checkpoint, Intensity
+from emds.networks.intensity import Intensity
 from emds.stages.provenance import described_roi
 from emds.tiling.grid import TileGrid
+
+if TYPE_CHECKING:
+    from emds.networks.checkpoint import Checkpoint
 
 logger = logging.getLogger("emds")
 

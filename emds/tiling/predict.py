@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emds.networks.checkpoint import Intensity
+from emds.networks.intensity import Intensity
 from emds.networks.joint import JointNetwork
 
 
