@@ -165,14 +165,12 @@ def merge(
 
 def worker(
     out: Annotated[str, typer.Argument(metavar="OUT")],
-    phase: Annotated[str, typer.Argument(metavar="PHASE")],
-    context: Annotated[str, typer.Argument(metavar="CONTEXT")],
     threads: Annotated[int | None, typer.Option(min=1, metavar="N")] = None,
 ) -> None:
-    """Take part in a run with --workers, which starts this."""
+    """Take part in a run with --workers, which starts this and tells it what to do on stdin."""
     from emds.stages.execute import take_part
 
-    take_part(out, phase, context, threads)
+    take_part(out, threads)
 
 
 def _apply(ctx: typer.Context, command: Literal["run", "denoise", "segment"]) -> None:

@@ -6,10 +6,11 @@ from emds.execution.record import RunRecord
 from emds.execution.serial import BlockWork, Failures, each, run_blocks
 from emds.execution.share import Execution, Shard, parse_shard
 from emds.execution.threads import each_in_threads, map_in_threads
-from emds.execution.workers import share_blocks, take_blocks
+from emds.execution.workers import Crew, each_phase, take_blocks
 
 __all__ = [
     "BlockWork",
+    "Crew",
     "DoneLog",
     "Execution",
     "Failures",
@@ -18,10 +19,10 @@ __all__ = [
     "at_work",
     "each",
     "each_in_threads",
+    "each_phase",
     "map_in_threads",
     "parse_shard",
     "run_blocks",
-    "share_blocks",
     "take_blocks",
     "wait_for_workers",
 ]

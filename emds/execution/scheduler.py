@@ -1,18 +1,27 @@
-"""The process in which daisy hands out blocks; `share_blocks` starts it, and it ends with that.
+"""The process in which daisy hands out blocks, and which the workers belong to; see `Crew`.
 
 daisy's server cannot be told to stop, and a thread of it that still runs when Python ends takes
 the process down with an abort. In a process of its own it can be ended at any moment.
+
+daisy wants to start its workers anew for each task, and one takes a second or two until all is
+imported and open. So they belong to this process and stay: what daisy starts in their place, in a
+process of its own each, borrows one for as long as the phase lasts.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection, Listener
+from typing import IO, Any
 
 import numpy as np
 
@@ -21,10 +30,85 @@ from emds.execution.serial import RETRIES
 _RESTARTS = 100
 
 
+class Pool:
+    """Workers that live on from phase to phase; see `each_phase` for what they are told.
+
+    Parameters
+    ----------
+    command : sequence of str
+        Starts a worker.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = list(command)
+        self._idle: list[subprocess.Popen[bytes]] = []
+        self._lock = threading.Lock()
+        self._key = os.urandom(32)
+        self._listener = Listener(("127.0.0.1", 0), authkey=self._key)
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def borrowing(self, phase: str) -> Callable[[], None]:
+        """Return what daisy starts: it borrows a worker for a phase and ends as that one does."""
+        address, key = self._listener.address, self._key
+
+        def borrow() -> None:
+            import daisy.v2 as daisy
+
+            with Client(address, authkey=key) as pool:
+                pool.send_bytes(f"{phase} {daisy.Context.from_env().to_env()}\n".encode())
+                raise SystemExit(pool.recv())
+
+        return borrow
+
+    def dismiss(self) -> None:
+        """End the workers that have nothing to do; the others see their standard input close."""
+        with self._lock:
+            for worker in self._idle:
+                _pipes(worker)[0].close()
+            for worker in self._idle:
+                worker.wait()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                borrower = self._listener.accept()
+            except (AuthenticationError, EOFError, OSError):
+                continue  # nobody that daisy started
+            threading.Thread(target=self._lend, args=(borrower,), daemon=True).start()
+
+    def _lend(self, borrower: Connection) -> None:
+        offer = borrower.recv_bytes()
+        worker = self._take()
+        to_worker, from_worker = _pipes(worker)
+        with suppress(BrokenPipeError):
+            to_worker.write(offer)
+            to_worker.flush()
+        came_back = bool(from_worker.readline())
+        if came_back:
+            with self._lock:
+                self._idle.append(worker)
+        with suppress(OSError), borrower:
+            borrower.send(0 if came_back or worker.wait() == 0 else 1)
+
+    def _take(self) -> subprocess.Popen[bytes]:
+        with self._lock:
+            while self._idle:
+                worker = self._idle.pop()
+                if worker.poll() is None:
+                    return worker
+        return subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def _pipes(worker: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    return worker.stdin, worker.stdout
+
+
 def schedule(
-    command: Sequence[str], count: int, pending: Sequence[int], workers: int, elsewhere: bool
+    pool: Pool, phase: str, count: int, pending: Sequence[int], workers: int, elsewhere: bool
 ) -> None:
-    """Start workers and hand them blocks until there are none left; parameters as `share_blocks`.
+    """Hand blocks to workers until there are none left; parameters as of `Crew`.
 
     Raises
     ------
@@ -38,20 +122,13 @@ def schedule(
     daisy_logging.set_log_level("ERROR")
     skipped = np.ones(count, dtype=np.uint8)
     skipped[list(pending)] = 0
-    words = list(command)
-
-    def start_worker() -> None:
-        context = daisy.Context.from_env().to_env()
-        died = subprocess.run([*words, context], stdin=subprocess.DEVNULL).returncode
-        raise SystemExit(1 if died else 0)
-
     one = daisy.Roi((0,), (1,))
     task = daisy.Task(
         task_id="blocks",
         total_roi=daisy.Roi((0,), (count,)),
         read_roi=one,
         write_roi=one,
-        process_function=start_worker,
+        process_function=pool.borrowing(phase),
         read_write_conflict=False,
         max_workers=min(workers, len(pending)),
         max_retries=RETRIES,
@@ -70,22 +147,32 @@ def schedule(
 
 
 def main() -> None:
-    """Read the arguments of `schedule`, a line of JSON, and go on until the input ends."""
+    """Read what `Crew` writes, a line of JSON for each phase, and answer when it is over."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         # For the process that started this one to decide. A handler is not handed down to
         # workers, as ignoring would be.
         signal.signal(number, lambda *_: None)
-    asked = json.loads(sys.stdin.buffer.readline())
-    threading.Thread(target=_end_with_input, daemon=True).start()
-    try:
-        schedule(**asked)
-    except RuntimeError as error:
-        sys.exit(f"emds: {(str(error).splitlines() or ['daisy failed'])[0]}")
+    answers = os.dup(1)
+    os.dup2(2, 1)  # what else is printed is no answer
+    crew = json.loads(sys.stdin.buffer.readline())
+    pool = Pool(crew["command"])
+    phases: queue.Queue[dict[str, Any]] = queue.Queue()
+    threading.Thread(target=_read, args=(phases, pool), daemon=True).start()
+    while True:
+        try:
+            schedule(pool, **phases.get(), workers=crew["workers"], elsewhere=crew["elsewhere"])
+        except RuntimeError as error:
+            reason = (str(error).splitlines() or ["daisy failed"])[0]
+            print(f"emds: {reason}", file=sys.stderr, flush=True)
+            os._exit(1)
+        os.write(answers, b"\n")
 
 
-def _end_with_input() -> None:
-    while os.read(0, 1):
-        pass
+def _read(phases: queue.Queue[dict[str, Any]], pool: Pool) -> None:
+    """Pass on what is asked, and end this process when the one that asks is no more."""
+    for line in sys.stdin.buffer:
+        phases.put(json.loads(line))
+    pool.dismiss()
     os._exit(1)
 
 

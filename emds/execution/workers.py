@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,70 +18,104 @@ from emds.execution.serial import BlockWork
 _POLL_S = 0.5
 
 
-def share_blocks(
-    command: Sequence[str],
-    count: int,
-    pending: Sequence[int],
-    workers: int,
-    *,
-    elsewhere: bool,
-    stop: threading.Event,
-    on_poll: Callable[[], None],
-) -> None:
-    """Start workers, and hand them blocks until there are none left.
+class Crew:
+    """Workers that do phase after phase, for as long as a ``with`` block lasts.
 
-    A block whose worker fails or dies is given to another, once. What came of the blocks is known
-    from the log of the workers alone.
+    A block whose worker fails or dies is given to another, once, and a worker that ended is
+    replaced. What came of the blocks is known from the log of the workers alone.
 
     Parameters
     ----------
     command : sequence of str
-        Starts a worker, which calls `take_blocks`; the way to the scheduler is appended as the
-        last word.
-    count : int
-        Number of blocks.
-    pending : sequence of int
-        Those to be done.
+        Starts a worker, which calls `each_phase` and `take_blocks`.
     workers : int
         Processes.
     elsewhere : bool
         Workers may be on other machines, so the scheduler listens on all interfaces.
-    stop : threading.Event
-        When set, no more is handed out, and workers find their scheduler gone after their block.
-    on_poll : callable
-        Called now and then, from this thread.
-
-    Raises
-    ------
-    IncompleteError
-        If workers end again and again.
     """
-    asked = {
-        "command": list(command),
-        "count": count,
-        "pending": list(pending),
-        "workers": workers,
-        "elsewhere": elsewhere,
-    }
-    scheduler = subprocess.Popen(
-        [sys.executable, "-m", "emds.execution.scheduler"], stdin=subprocess.PIPE
-    )
-    assert scheduler.stdin is not None
-    try:
-        scheduler.stdin.write(json.dumps(asked).encode() + b"\n")
-        scheduler.stdin.flush()
-        while scheduler.poll() is None and not stop.is_set():
-            with suppress(subprocess.TimeoutExpired):
-                scheduler.wait(_POLL_S)
-            on_poll()
-    finally:
-        scheduler.stdin.close()  # which ends it, as it would if this process were killed
-        code = scheduler.wait()
-    if code and not stop.is_set():
-        raise IncompleteError(
-            "the workers ended too often. Mend the cause, which they have told above, and continue "
-            "with --resume."
+
+    def __init__(self, command: Sequence[str], workers: int, *, elsewhere: bool) -> None:
+        self._scheduler = subprocess.Popen(
+            [sys.executable, "-m", "emds.execution.scheduler"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
+        self._tell({"command": list(command), "workers": workers, "elsewhere": elsewhere})
+
+    def share(
+        self,
+        phase: str,
+        count: int,
+        pending: Sequence[int],
+        *,
+        stop: threading.Event,
+        on_poll: Callable[[], None],
+    ) -> None:
+        """Hand blocks to the workers until there are none left.
+
+        Parameters
+        ----------
+        phase : str
+            What is to be done with the blocks, for the workers; one word.
+        count : int
+            Number of blocks.
+        pending : sequence of int
+            Those to be done.
+        stop : threading.Event
+            When set, no more is handed out, and the workers end after the block they have.
+        on_poll : callable
+            Called now and then, from this thread.
+
+        Raises
+        ------
+        IncompleteError
+            If workers end again and again.
+        """
+        answers = self._scheduler.stdout
+        assert answers is not None
+        self._tell({"phase": phase, "count": count, "pending": list(pending)})
+        answered = False
+        while not answered and not stop.is_set():
+            answered = bool(select.select([answers], [], [], _POLL_S)[0])
+            on_poll()
+        if not answered:
+            self.close()
+        elif not answers.readline():
+            raise IncompleteError(
+                "the workers ended too often. Mend the cause, which they have told above, and "
+                "continue with --resume."
+            )
+
+    def close(self) -> None:
+        """End the scheduler, as it would end if this process were killed; so do the workers."""
+        self._scheduler.communicate()
+
+    def _tell(self, what: dict[str, Any]) -> None:
+        assert self._scheduler.stdin is not None
+        with suppress(BrokenPipeError):  # then it does not answer either
+            self._scheduler.stdin.write(json.dumps(what).encode() + b"\n")
+            self._scheduler.stdin.flush()
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def each_phase() -> Iterator[tuple[str, str]]:
+    """Yield (phase, way to the scheduler) for each phase that this process, a worker, has a part in.
+
+    They are read from the standard input, and end with it. Coming back for the next is told on the
+    standard output; what else is printed goes to standard error.
+    """
+    answers = os.dup(1)
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        phase, context = line.split()
+        yield phase, context
+        with suppress(BrokenPipeError):  # nobody is there to hear it
+            os.write(answers, b"\n")
 
 
 def take_blocks(

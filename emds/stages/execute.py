@@ -10,10 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from emds.errors import UsageError
-from emds.execution import DoneLog, Execution, RunRecord, at_work, take_blocks, wait_for_workers
+from emds.execution import (
+    DoneLog,
+    Execution,
+    RunRecord,
+    at_work,
+    each_phase,
+    take_blocks,
+    wait_for_workers,
+)
 from emds.io import Container, Volume, create_container, open_volume
 from emds.io.output import RUN_FILE, Claim, run_file_of
 from emds.signals import stop_signal
@@ -144,42 +153,41 @@ def merge(
         )
 
 
-def take_part(out: str | Path, phase_name: str, context: str, threads: int | None = None) -> None:
-    """Do blocks of a phase for the process that holds the output; what ``--workers`` starts.
+def take_part(out: str | Path, threads: int | None = None) -> None:
+    """Do blocks for the process that holds the output, phase after phase: a worker.
 
     Parameters
     ----------
     out : str or Path
         The output.
-    phase_name : str
-        Of `phases_of`.
-    context : str
-        The way to the scheduler.
     threads : int, optional
         Of this process.
     """
     container = create_container(out, claim="help")
-    with at_work(container.work_folder), stop_signal() as stop:
-        record = RunRecord.load(container.work_folder / RUN_FILE)
-        request = Request.from_dict(record.request)
-        job = prepare(request, *open_inputs(request))
-        record.refuse_other(job.identity(), str(out))
-        arrays = create_arrays(container, job)
-        phase = next(p for p in phases_of(job) if p.name == phase_name)
-        if threads is not None and job.model is not None:
-            import torch
+    folder = container.work_folder
+    record = RunRecord.load(folder / RUN_FILE)
+    request = Request.from_dict(record.request)
+    job = prepare(request, *open_inputs(request))
+    record.refuse_other(job.identity(), str(out))
+    arrays = create_arrays(container, job)
+    if threads is not None and job.model is not None:
+        import torch
 
-            torch.set_num_threads(threads)
-        stopped = container.work_folder / "stop"
-        notes = Notes(container.work_folder, phase_name)
-        with notes.log() as log:
+        torch.set_num_threads(threads)
+    phases = {phase.name: phase for phase in phases_of(job)}
+    for name, context in each_phase():
+        notes = Notes(folder, name)
+        # Between phases there is nothing in hand, and a signal may end this process at once.
+        with at_work(folder), stop_signal() as stop, notes.log() as log:
             take_blocks(
                 context,
-                begin=lambda number: phase.begin(job, arrays, number),
+                begin=partial(phases[name].begin, job, arrays),
                 done=log.append,
                 failed=notes.note_failure,
-                stop=lambda: stop.is_set() or stopped.exists(),
+                stop=lambda: stop.is_set() or (folder / "stop").exists(),
             )
+            if stop.is_set():
+                break
     container.leave()
 
 

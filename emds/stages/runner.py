@@ -6,18 +6,12 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from emds.errors import EmdsError, IncompleteError, InterruptedRunError
-from emds.execution import (
-    DoneLog,
-    Execution,
-    Failures,
-    run_blocks,
-    share_blocks,
-    wait_for_workers,
-)
+from emds.execution import Crew, DoneLog, Execution, Failures, run_blocks, wait_for_workers
 from emds.io import Container
 from emds.stages.arrays import Arrays
 from emds.stages.job import Job
@@ -83,12 +77,13 @@ class Runner:
 
     def do_phases(self) -> None:
         """Do all phases, or a shard's part of the first that is not done."""
-        for phase in phases_of(self.job):
-            done = self._done(phase)
-            if len(done) < phase.count:
-                self._do_phase(phase, done)
-                if self.execution.shard is not None:
-                    return
+        with self._crew() if self.execution.distributed else nullcontext() as crew:
+            for phase in phases_of(self.job):
+                done = self._done(phase)
+                if len(done) < phase.count:
+                    self._do_phase(phase, done, crew)
+                    if self.execution.shard is not None:
+                        return
 
     def check_whole(self) -> None:
         """Refuse to call an output complete of which something was lost while it was made.
@@ -107,7 +102,7 @@ class Runner:
                     "--resume."
                 )
 
-    def _do_phase(self, phase: Phase, done: set[int]) -> None:
+    def _do_phase(self, phase: Phase, done: set[int], crew: Crew | None) -> None:
         shard = self.execution.shard
         pending = [
             block
@@ -117,8 +112,8 @@ class Runner:
         if not pending:
             return
         self.progress(len(done), phase.count, phase.what)
-        if self.execution.distributed and phase.count > 1:
-            failures = self._among_workers(phase, pending)
+        if crew is not None and phase.count > 1:
+            failures = self._among_workers(crew, phase, pending)
         else:
             failures = self._here(phase, pending, len(done))
         left = set(pending) - self._done(phase) - failures.keys()
@@ -143,19 +138,20 @@ class Runner:
             work = phase.begin(self.job, self.arrays, 0)
             return run_blocks(work, pending, finish, self.stop)
 
-    def _among_workers(self, phase: Phase, pending: Sequence[int]) -> Failures:
-        notes, folder = self._notes(phase), self.container.work_folder
+    def _crew(self) -> Crew:
         workers, launcher = self.execution.workers, self.execution.launcher
         place = os.path.abspath(self.container.location)
-        command = [*launcher, sys.executable, "-m", "emds", "worker", place, phase.name]
+        command = [*launcher, sys.executable, "-m", "emds", "worker", place]
         if not launcher:
             command += ["--threads", str(max(1, len(os.sched_getaffinity(0)) // workers))]
-        share_blocks(
-            command,
+        return Crew(command, workers, elsewhere=bool(launcher))
+
+    def _among_workers(self, crew: Crew, phase: Phase, pending: Sequence[int]) -> Failures:
+        notes, folder = self._notes(phase), self.container.work_folder
+        crew.share(
+            phase.name,
             phase.count,
             pending,
-            workers,
-            elsewhere=bool(launcher),
             stop=self.stop,
             on_poll=lambda: self.progress(len(notes.log().read()), phase.count, phase.what),
         )

@@ -1,4 +1,4 @@
-"""A worker without a network: ``small_worker.py FOLDER CONTEXT``; files in FOLDER say what happens.
+"""A worker without a network: ``small_worker.py FOLDER``; files in FOLDER say what happens.
 
 ``fail-N`` makes block N fail (and is removed first if it says ``once``), ``die-N`` kills the worker
 that takes it, once, ``leave-N`` makes the worker that takes it end after it, as a signal would,
@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 from emds.errors import EmdsError, VolumeError
-from emds.execution import DoneLog, at_work, each, take_blocks
+from emds.execution import DoneLog, at_work, each, each_phase, take_blocks
 
 
-def main(folder: Path, context: str) -> None:
+def main(folder: Path) -> None:
     leave = threading.Event()
 
     def do(block: int) -> None:
@@ -39,15 +39,18 @@ def main(folder: Path, context: str) -> None:
     def failed(block: int, error: EmdsError) -> None:
         (folder / f"reason-{block}").write_text(str(error))
 
-    with at_work(folder), DoneLog(folder / "done") as log:
-        take_blocks(
-            context,
-            begin=lambda number: each(do),
-            done=log.append,
-            failed=failed,
-            stop=lambda: leave.is_set() or (folder / "stop").exists(),
-        )
+    for phase, context in each_phase():
+        with at_work(folder), DoneLog(folder / phase) as log:
+            take_blocks(
+                context,
+                begin=lambda number: each(do),
+                done=log.append,
+                failed=failed,
+                stop=lambda: leave.is_set() or (folder / "stop").exists(),
+            )
+        if leave.is_set():
+            return
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import sys
 import threading
 import time
@@ -12,28 +14,31 @@ from pathlib import Path
 import pytest
 
 from emds.errors import IncompleteError
-from emds.execution import DoneLog, share_blocks, wait_for_workers
+from emds.execution import Crew, DoneLog, wait_for_workers
 
 COUNT = 12
 WORKER = Path(__file__).with_name("small_worker.py")
 
 
+def start_crew(folder: Path) -> Crew:
+    return Crew([sys.executable, str(WORKER), str(folder)], workers=2, elsewhere=False)
+
+
 def share(folder: Path, pending=range(COUNT), stop=None, on_poll=lambda: None) -> set[int]:
-    share_blocks(
-        [sys.executable, str(WORKER), str(folder)],
-        COUNT,
-        pending,
-        workers=2,
-        elsewhere=False,
-        stop=stop or threading.Event(),
-        on_poll=on_poll,
-    )
-    wait_for_workers(folder, patience_s=30)
-    return DoneLog(folder / "done").read()
+    with start_crew(folder) as crew:
+        crew.share("done", COUNT, pending, stop=stop or threading.Event(), on_poll=on_poll)
+        wait_for_workers(folder, patience_s=30)
+        return DoneLog(folder / "done").read()
+
+
+def lines(folder: Path) -> list[tuple[int, int]]:
+    """Return (block, process) of each try."""
+    words = [line.split() for line in (folder / "tries").read_text().splitlines()]
+    return [(int(block), int(pid)) for block, pid in words]
 
 
 def tries(folder: Path) -> Counter[int]:
-    return Counter(int(line.split()[0]) for line in (folder / "tries").read_text().splitlines())
+    return Counter(block for block, _ in lines(folder))
 
 
 def test_only_what_is_pending_is_done_and_once_each(tmp_path: Path) -> None:
@@ -106,15 +111,41 @@ def test_workers_whose_scheduler_is_killed_end_after_their_blocks(tmp_path: Path
     assert DoneLog(tmp_path / "done").read() == done
 
 
+def test_workers_stay_from_phase_to_phase_and_end_with_their_crew(tmp_path: Path) -> None:
+    for block in range(COUNT):
+        (tmp_path / f"slow-{block}").touch()  # so that each worker has a part
+    with start_crew(tmp_path) as crew:
+        for phase in ("first", "second", "third"):
+            crew.share(phase, COUNT, range(4), stop=threading.Event(), on_poll=lambda: None)
+            assert DoneLog(tmp_path / phase).read() == set(range(4))
+        assert tries(tmp_path) == Counter([*range(4)] * 3)
+        workers = {pid for _, pid in lines(tmp_path)}
+        assert len(workers) == 2
+        assert all(map(is_alive, workers))
+    assert not any(map(is_alive, workers))
+
+
+def test_a_worker_that_died_between_two_phases_is_replaced(tmp_path: Path) -> None:
+    with start_crew(tmp_path) as crew:
+        crew.share("first", COUNT, range(COUNT), stop=threading.Event(), on_poll=lambda: None)
+        (victim,) = {pid for _, pid in lines(tmp_path)[-1:]}
+        os.kill(victim, signal.SIGKILL)
+        crew.share("second", COUNT, range(COUNT), stop=threading.Event(), on_poll=lambda: None)
+    assert DoneLog(tmp_path / "second").read() == set(range(COUNT))
+    assert victim not in {pid for _, pid in lines(tmp_path)[COUNT:]}
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 @pytest.mark.slow
 def test_a_worker_that_cannot_start_is_no_endless_loop(tmp_path: Path) -> None:
     with pytest.raises(IncompleteError, match="--resume"):
-        share_blocks(
-            [sys.executable, "-c", "raise SystemExit(1)"],
-            COUNT,
-            range(COUNT),
-            workers=2,
-            elsewhere=False,
-            stop=threading.Event(),
-            on_poll=lambda: None,
-        )
+        command = [sys.executable, "-c", "raise SystemExit(1)"]
+        with Crew(command, workers=2, elsewhere=False) as crew:
+            crew.share("done", COUNT, range(COUNT), stop=threading.Event(), on_poll=lambda: None)
