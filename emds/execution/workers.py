@@ -104,7 +104,7 @@ class Crew:
 
 
 def each_phase() -> Iterator[tuple[str, str]]:
-    """Yield (phase, way to the scheduler) for each phase that this process, a worker, has a part in.
+    """Yield (phase, way to the scheduler) for each phase that this worker has a part in.
 
     They are read from the standard input, and end with it. Coming back for the next is told on the
     standard output; what else is printed goes to standard error.

@@ -145,7 +145,10 @@ def is_alive(process: int) -> bool:
 
 @pytest.mark.slow
 def test_a_worker_that_cannot_start_is_no_endless_loop(tmp_path: Path) -> None:
-    with pytest.raises(IncompleteError, match="--resume"):
-        command = [sys.executable, "-c", "raise SystemExit(1)"]
-        with Crew(command, workers=2, elsewhere=False) as crew:
-            crew.share("done", COUNT, range(COUNT), stop=threading.Event(), on_poll=lambda: None)
+    command = [sys.executable, "-c", "raise SystemExit(1)"]
+    stop = threading.Event()
+    with (
+        Crew(command, workers=2, elsewhere=False) as crew,
+        pytest.raises(IncompleteError, match="--resume"),
+    ):
+        crew.share("done", COUNT, range(COUNT), stop=stop, on_poll=lambda: None)
