@@ -35,6 +35,8 @@ def disk_bytes(job: Job) -> dict[str, int]:
         sizes["denoised"] = voxels * job.source.dtype.itemsize
     if job.model is not None and "affinities" in job.model.outputs:
         sizes["affinities"] = voxels * len(job.model.checkpoint.offsets)
+    if job.request.options.uncertainty:
+        sizes["uncertainty"] = 4 * voxels
     if job.labels is not None:
         sizes |= {"fragments": 4 * voxels, "labels": 8 * voxels}
     return sizes
