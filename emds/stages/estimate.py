@@ -20,7 +20,13 @@ from emds.stages.phases import phases_of
 logger = logging.getLogger("emds")
 
 _TIMED_BATCHES = 2
-_COMPRESSED = {"denoised": 0.5, "affinities": 0.2, "fragments": 0.05, "labels": 0.02}
+_COMPRESSED = {
+    "denoised": 0.5,
+    "affinities": 0.2,
+    "uncertainty": 0.8,
+    "fragments": 0.05,
+    "labels": 0.02,
+}
 """What is left of an array after compression, at best."""
 
 
