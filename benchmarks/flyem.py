@@ -4,9 +4,10 @@
         --checkpoint section=emds/pretrained/section.pt --checkpoint stack=emds/pretrained/stack.pt
 
 Sections 0-31 of the file are the test. The noise is Gaussian-Poisson, sigma 55-85, lambda 0.6-0.8,
-seed 0, exactly what `emds simulate-noise --roi 0:32 --seed 0` writes. Filters get the parameter
-that is best on validation sections 36-51. Intervals are 95 % block bootstraps over sections
-(blocks of 10, 10,000 draws): adjacent sections are alike and no independent samples.
+seed 0, exactly what `emds simulate-noise --roi 0:32 --seed 0` writes. With `--tta` checkpoints are
+averaged as `emds run --tta` does. Filters get the parameter that is best on validation sections
+36-51. Intervals are 95 % block bootstraps over sections (blocks of 10, 10,000 draws): adjacent
+sections are alike and no independent samples.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -139,19 +141,26 @@ def judge_filters(source, noisy, clean, folder) -> dict:
 
 def judge_checkpoint(path: Path, noisy, clean, truth, folder: Path, options) -> dict:
     parts = load_checkpoint(path).networks
-    result: dict = {"recipe": load_checkpoint(path).recipe}
+    result: dict = {"recipe": load_checkpoint(path).recipe, "tta": options.tta}
+    kinds = ("fused", "coarse") if "fusion" in parts else ("coarse",)
+    images = {}
     if "segmenter" in parts:
         stage = run if "denoiser" in parts else segment
+        started = time.process_time()
         out = stage(noisy, path, out=folder / "seg.zarr", options=options, overwrite=True)
+        result["cpu_s"] = round(time.process_time() - started, 1)
         result |= label_scores(open_volume(out, role="labels"), truth)
+        images[kinds[0]] = out
     if "denoiser" in parts:
-        kinds = ("fused", "coarse") if "fusion" in parts else ("coarse",)
         for image in kinds:
-            chosen = InferenceOptions(
-                tile=options.tile, overlap=options.overlap, image=image, device=options.device
+            out = images.get(image) or denoise(
+                noisy,
+                path,
+                out=folder / "image.zarr",
+                options=replace(options, image=image),
+                overwrite=True,
             )
-            out = denoise(noisy, path, out=folder / "d.zarr", options=chosen, overwrite=True)
-            result[image] = image_scores(open_volume(out), clean)
+            result[image] = image_scores(open_volume(out, role="raw"), clean)
     return result
 
 
@@ -165,6 +174,7 @@ def main() -> None:
     parser.add_argument("--overlap", type=int, nargs=3)
     parser.add_argument("--mutex-strides", type=int, nargs=3)
     parser.add_argument("--min-size", type=int)
+    parser.add_argument("--tta", action="store_true")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     sections = TEST if arguments.sections == "test" else VALIDATION
@@ -178,6 +188,7 @@ def main() -> None:
         overlap=arguments.overlap and tuple(arguments.overlap),
         mutex_strides=arguments.mutex_strides and tuple(arguments.mutex_strides),
         min_size=arguments.min_size,
+        tta=arguments.tta,
     )
     results = {"sections": sections, "noisy": image_scores(noisy, clean)}
     for named in arguments.checkpoint:

@@ -4,7 +4,7 @@
 
     cli → stages → {io, noise, tiling, networks, training, segmentation, metrics, execution,
                     pyramid, datasets, demo}
-        → {config, compare, geometry, memory, signals, errors}
+        → {config, compare, symmetry, geometry, memory, signals, errors}
 """
 
 import ast
@@ -14,7 +14,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "emds"
 
-BASE = {"compare", "config", "errors", "geometry", "memory", "signals"}
+BASE = {"compare", "config", "errors", "geometry", "memory", "signals", "symmetry"}
 
 # What else a part of emds may import; every part may import itself, errors, geometry, config,
 # the type of a volume (emds.io.volume) and the version (emds).
@@ -54,6 +54,7 @@ MAY_IMPORT = {
     "errors": set(),
     "memory": set(),
     "signals": set(),
+    "symmetry": set(),
 }
 
 # Which parts may import a library; what is not listed may be imported anywhere.

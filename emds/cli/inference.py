@@ -20,7 +20,7 @@ KeepAffinities = Annotated[
 
 _NETWORK_OPTIONS = (
     *("checkpoint", "voxel_size", "intensity", "tile", "overlap", "block_shape", "batch_size"),
-    *("device", "precision", "keep_affinities"),
+    *("device", "precision", "keep_affinities", "tta"),
 )
 
 
@@ -40,6 +40,8 @@ def denoise(
     batch_size: options.BatchSize = None,
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
+    tta: options.Tta = False,
+    uncertainty: options.Uncertainty = False,
     resume: options.Resume = False,
     workers: options.Workers = 1,
     launcher: options.Launcher = "",
@@ -84,6 +86,7 @@ def segment(
     batch_size: options.BatchSize = None,
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
+    tta: options.Tta = False,
     resume: options.Resume = False,
     workers: options.Workers = 1,
     launcher: options.Launcher = "",
@@ -129,6 +132,8 @@ def run(
     batch_size: options.BatchSize = None,
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
+    tta: options.Tta = False,
+    uncertainty: options.Uncertainty = False,
     resume: options.Resume = False,
     workers: options.Workers = 1,
     launcher: options.Launcher = "",

@@ -147,6 +147,22 @@ Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda
 Precision = Annotated[
     Literal["fp32", "bf16"], typer.Option(help="Arithmetic; bf16 is for recent GPUs.")
 ]
+Tta = Annotated[
+    bool,
+    typer.Option(
+        "--tta",
+        help="Test-time augmentation: average over the 8 ways to turn and mirror a section, or the "
+        "16 of a stack; better, and as many times slower.",
+    ),
+]
+Uncertainty = Annotated[
+    bool,
+    typer.Option(
+        "--uncertainty",
+        help="Also write how far the images differ that --tta averages, as a standard deviation "
+        "in grey values.",
+    ),
+]
 Image = Annotated[
     Literal["fused", "coarse"],
     typer.Option(help="Which denoised image to write: the final or the denoiser's own."),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from emds.io.zarr_image import ZarrImage
 
 AFFINITIES = "affinities"
+UNCERTAINTY = "uncertainty"
 FRAGMENTS = "fragments"
 LABELS = "neurons"
 
@@ -27,7 +28,8 @@ class Arrays:
     Attributes
     ----------
     predictions : list of ZarrImage
-        What the network's values go to: the denoised image, if there is one, and the affinities.
+        What the network's values go to, as they come: the denoised image, the affinities, the
+        uncertainty of the image, as far as they are asked for.
     affinities : Volume or None
         (C, Z, Y, X) uint8 on the region: written by the network, or the source.
     fragments : ZarrImage or None
@@ -72,6 +74,8 @@ def create_arrays(container: Container, job: Job) -> Arrays:
             stored = add(AFFINITIES, dtype=np.uint8, channels=channels, attributes=history)
             predictions.append(stored)
             affinities = stored
+        if job.request.options.uncertainty:
+            predictions.append(add(UNCERTAINTY, dtype=np.float32, attributes=job.history))
     fragments = labels = None
     if job.labels is not None:
         fragments = container.create_image(

@@ -20,7 +20,13 @@ from emds.stages.phases import phases_of
 logger = logging.getLogger("emds")
 
 _TIMED_BATCHES = 2
-_COMPRESSED = {"denoised": 0.5, "affinities": 0.2, "fragments": 0.05, "labels": 0.02}
+_COMPRESSED = {
+    "denoised": 0.5,
+    "affinities": 0.2,
+    "uncertainty": 0.8,
+    "fragments": 0.05,
+    "labels": 0.02,
+}
 """What is left of an array after compression, at best."""
 
 
@@ -35,6 +41,8 @@ def disk_bytes(job: Job) -> dict[str, int]:
         sizes["denoised"] = voxels * job.source.dtype.itemsize
     if job.model is not None and "affinities" in job.model.outputs:
         sizes["affinities"] = voxels * len(job.model.checkpoint.offsets)
+    if job.request.options.uncertainty:
+        sizes["uncertainty"] = 4 * voxels
     if job.labels is not None:
         sizes |= {"fragments": 4 * voxels, "labels": 8 * voxels}
     return sizes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter
 
-from emds.errors import CheckpointError, DataError
+from emds.errors import CheckpointError, DataError, UsageError
 from emds.geometry import Roi, Triple, iter_blocks
 from emds.io import Volume, open_volume
 from emds.io.volume import CroppedVolume, Nanometres
@@ -188,18 +188,24 @@ def prepare(request: Request, source: Volume, mask: Volume | None) -> Job:
     DataError, UsageError, CheckpointError
         Whatever is wrong with the inputs, the options or the model.
     """
+    options = request.options
+    if options.uncertainty and not (options.tta and request.command != "segment"):
+        raise UsageError(
+            "--uncertainty is how far the images differ that --tta averages: give --tta as well, "
+            "to emds run or emds denoise, which write an image."
+        )
     if request.checkpoint is None:
         return _labelling_job(request, source, mask)
     from emds.networks.checkpoint import load_checkpoint
     from emds.networks.device import choose_device
 
-    options = request.options
     path = Path(request.checkpoint)
     checkpoint = load_checkpoint(path)
     labels = request.command != "denoise"
     outputs = _outputs(checkpoint, path, options, request.command != "segment", labels)
     device = choose_device(options.device)
     channels = sum(len(checkpoint.offsets) if o == "affinities" else 1 for o in outputs)
+    channels += options.uncertainty
     plan = plan_inference(source, checkpoint, options, device.type, channels)
     inside = _cropped_mask(mask, source, plan.roi)
     label_plan = None
@@ -215,6 +221,8 @@ def prepare(request: Request, source: Volume, mask: Volume | None) -> Job:
         **plan.described(),
         device=device.type,
         precision=options.precision,
+        tta=options.tta,
+        uncertainty=options.uncertainty,
         mask=described_input(mask),
     )
     return Job(

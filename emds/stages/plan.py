@@ -55,6 +55,11 @@ class InferenceOptions:
         unless the source is uint8.
     image : {"fused", "coarse"}
         Which image to write, where the model has both.
+    tta : bool
+        Predict every tile under the eight symmetries of its plane, of the stack all sixteen where
+        the network sees several sections, and average.
+    uncertainty : bool
+        Also write the standard deviation of the image over those symmetries; needs `tta`.
     backend : {"numba", "elf"}
         Of the mutex watershed.
     stitch : {"exact", "overlap", "none"}
@@ -84,6 +89,8 @@ class InferenceOptions:
     voxel_size: Nanometres | None = None
     intensity: tuple[float, float] | None = None
     image: Literal["fused", "coarse"] = "fused"
+    tta: bool = False
+    uncertainty: bool = False
     backend: Literal["numba", "elf"] = "numba"
     stitch: Stitch = "exact"
     mutex_strides: Triple | None = None

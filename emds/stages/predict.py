@@ -16,6 +16,8 @@ from emds.networks.device import choose_device
 from emds.segmentation.affinities import quantize
 from emds.stages.arrays import Arrays
 from emds.stages.job import Job
+from emds.symmetry import SYMMETRIES
+from emds.tiling.average import IMAGE, AveragedPredictor
 from emds.tiling.predict import NetworkPredictor
 from emds.tiling.stream import stream_blocks
 
@@ -28,7 +30,7 @@ def predicting(job: Job, arrays: Arrays, worker: int) -> BlockWork:
     job : Job
         With a model.
     arrays : Arrays
-        Receive the image and the affinities.
+        Receive the image, the affinities and the uncertainty.
     worker : int
         Number of this process; chooses among several GPUs.
     """
@@ -54,7 +56,7 @@ def predicting(job: Job, arrays: Arrays, worker: int) -> BlockWork:
             if array.channels is None:
                 array.write(inside, _cast(values[first], array.dtype))
             else:
-                array.write(inside, quantize(values[first:]))
+                array.write(inside, quantize(values[first : first + array.channels]))
             array.sync(inside)
             first += array.channels or 1
 
@@ -68,17 +70,27 @@ def predicting(job: Job, arrays: Arrays, worker: int) -> BlockWork:
     return work
 
 
-def make_predictor(job: Job, worker: int) -> NetworkPredictor:
+def make_predictor(job: Job, worker: int) -> AveragedPredictor:
     """Load the network of a job onto the device of a worker."""
     model, options = job.model, job.request.options
     assert model is not None
-    return NetworkPredictor(
+    predictor = NetworkPredictor(
         model.checkpoint.build().keep_only(model.outputs),
         model.outputs,
         intensity=model.plan.intensity,
         device=choose_device(options.device, worker),
         batch_size=model.plan.batch_size,
         precision=options.precision,
+    )
+    affinities = model.checkpoint.offsets
+    parts = [affinities if name == "affinities" else (IMAGE,) for name in model.outputs]
+    # A single section has no symmetry along z.
+    count = 1 if not options.tta else 16 if predictor.halo else 8
+    return AveragedPredictor(
+        predictor,
+        [offset for part in parts for offset in part],
+        SYMMETRIES[:count],
+        uncertainty=options.uncertainty,
     )
 
 

@@ -37,7 +37,7 @@ class TilePredictor(Protocol):
     halo: int
 
     def __call__(self, tiles: NDArray[Any]) -> NDArray[np.float32]:
-        """Map (n, halo + z + halo, y, x) grey values to (n, channels, z, y, x)."""
+        """Map (n, halo + z + halo, y, x) grey values to (n, channels, z, y, x), a new array."""
 
 
 def stream_blocks(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emds.config import AugmentConfig
+from emds.symmetry import SYMMETRIES
 
 
 def dihedral(stack: NDArray[Any], element: int) -> NDArray[Any]:
@@ -18,7 +19,7 @@ def dihedral(stack: NDArray[Any], element: int) -> NDArray[Any]:
     stack : (Z, Y, X)
         Image or labels; the same `element` must be given for both.
     element : int
-        0 to 15: quarter turns in the low two bits, then a flip of x, then a flip of z.
+        0 to 15, its number in `emds.symmetry.SYMMETRIES`.
 
     Returns
     -------
@@ -32,9 +33,7 @@ def dihedral(stack: NDArray[Any], element: int) -> NDArray[Any]:
     >>> dihedral(np.array([[[1]], [[2]]]), 8).ravel().tolist()
     [2, 1]
     """
-    turned = np.rot90(stack, element & 3, axes=(1, 2))
-    turned = turned[:, :, ::-1] if element & 4 else turned
-    return np.ascontiguousarray(turned[::-1] if element & 8 else turned)
+    return np.ascontiguousarray(SYMMETRIES[element].apply(stack))
 
 
 def change_intensity(

@@ -103,6 +103,23 @@ def test_run_writes_image_labels_and_affinities(place, emds_ok):
         assert volume.attributes["command"] == "run"
 
 
+def test_tta_averages_and_the_uncertainty_is_checked_and_told(place, emds_ok):
+    emds_ok("denoise", "raw.tif", "-m", "model.pt", "--out", "plain.zarr")
+    emds_ok("denoise", "raw.tif", "-m", "model.pt", "--tta", "--uncertainty", "--out", "tta.zarr")
+    assert (read("plain.zarr") != read("tta.zarr", "raw")).any()
+    assert read("tta.zarr/uncertainty").dtype == np.float32
+    assert [
+        a["location"] for a in json.loads(emds_ok("check", "tta.zarr", "--json"))["arrays"]
+    ] == [
+        "tta.zarr",
+        "tta.zarr/uncertainty",
+    ]
+    assert "tta.zarr/uncertainty" in emds_ok("info", "tta.zarr")
+    emds_ok("segment", "raw.tif", "-m", "model.pt", "--tta", "--out", "labels.zarr")
+    with open_volume("labels.zarr", role="labels") as volume:
+        assert volume.attributes["tta"]
+
+
 def test_block_shape_and_batch_size_do_not_change_the_result(place, emds_ok):
     common = ("run", "raw.tif", "-m", "model.pt", "--tile", 1, 32, 32, "--overlap", 0, 8, 8)
     emds_ok(*common, "--out", "a.zarr")

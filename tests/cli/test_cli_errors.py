@@ -72,6 +72,8 @@ def test_a_misspelt_name_brings_the_nearest_one(place, emds_fails, arguments, hi
         ((*RUN, "--overlap", 0, 99, 99), "overlap"),
         ((*RUN, "--device", "gpu"), "--device"),
         ((*RUN, "--precision", "fp8"), "bf16"),
+        ((*RUN, "--uncertainty"), "give --tta as well"),
+        (("segment", *RUN[1:], "--uncertainty"), "--uncertainty"),
         ((*RUN, "--backend", "nifty"), "numba"),
         ((*RUN, "--voxel-size", 4, 4), "--voxel-size"),
         (("evaluate",), "nothing to evaluate"),
@@ -421,6 +423,8 @@ def test_what_from_affinities_would_ignore_is_refused(place, emds_ok, emds_fails
         2, "segment", "kept.zarr", "--from-affinities", "--voxel-size", 1, 1, 1, "-o", "seg.zarr"
     )
     assert "leave out --voxel-size" in told
+    told = emds_fails(2, "segment", "kept.zarr", "--from-affinities", "--tta", "-o", "seg.zarr")
+    assert "leave out --tta" in told
 
 
 def test_a_float_image_needs_its_range(place, emds_ok, emds_fails):

@@ -66,6 +66,8 @@ CHANGES = {
     "precision": (lambda e, t: e.with_options(precision="bf16"), "precision"),
     "intensity": (lambda e, t: e.with_options(intensity=(0.0, 250.0)), "intensity"),
     "image": (lambda e, t: e.with_options(image="coarse"), "image"),
+    "augmentation": (lambda e, t: e.with_options(tta=True), "tta"),
+    "uncertainty": (lambda e, t: e.with_options(tta=True, uncertainty=True), "uncertainty"),
     "mutex strides": (lambda e, t: e.with_options(mutex_strides=(1, 3, 3)), "labels.mutex_strides"),
     "min size": (lambda e, t: e.with_options(min_size=13), "labels.min_size"),
     "backend": (
