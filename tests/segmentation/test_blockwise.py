@@ -178,6 +178,19 @@ def test_whole_sections_have_nothing_to_connect():
     assert not contract_block(affinities[:, 2:], scheme, block).pieces.is_open.any()
 
 
+@pytest.mark.parametrize(
+    ("block_shape", "group_shape"), [((4, 4, 4), (8, 8, 8)), ((4, 10, 10), (16, 10, 20))]
+)
+def test_blocks_with_consecutive_numbers_lie_together(block_shape, group_shape):
+    z, y, x = (4 * n for n in block_shape)
+    scheme = BlockwiseScheme(PAPER_SPEC, (1, 1, 1), Roi((5, 0, 0), (z, y, x)), block_shape)
+    for first in range(0, 64, 8):
+        boxes = [block.write_roi for block in scheme.blocks[first : first + 8]]
+        begin, end = np.min([b.offset for b in boxes], 0), np.max([b.end for b in boxes], 0)
+        assert tuple(end - begin) == group_shape
+    assert [block.index for block in scheme.blocks] == list(range(64))
+
+
 def test_values_are_looked_up_across_blocks():
     spec = AffinitySpec(((0, 0, 1),), (True,))
     scheme = BlockwiseScheme(spec, (1, 1, 1), Roi((0, 0, 1), (1, 1, 6)), (1, 1, 3))
