@@ -4,11 +4,14 @@
 
 - ``denoise``: tiles, blending, blocks and log, with a network that returns its input;
 - ``segment``: the real watershed on affinities of six channels, three of them mutexes, that
-  repeat every 64 x 128 x 128 voxels, made as they are read; with and without a smallest segment;
+  repeat every 64 x 128 x 128 voxels, made as they are read; with and without a smallest segment.
+  They are ``noisy``, as of noisy EM, or ``clean``: what is held beside a block depends on how many
+  fragments blocks leave, which is told;
 - ``evaluate``: labels enlarged as they are read (``--labels``), against themselves shifted;
 - ``simulate-noise``: Gaussian-Poisson.
 
-Each is a process of its own; its peak memory is the kernel's account of it (VmHWM).
+Each is a process of its own; its peak memory is the kernel's account of it (VmHWM). What ``--out``
+has already is not measured again.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +35,8 @@ SHAPES = [(250, 500, 500), (500, 1000, 1000), (1000, 2000, 2000)]
 PERIOD = (64, 128, 128)
 OFFSETS = ((-1, 0, 0), (0, -1, 0), (0, 0, -1), (-3, 0, 0), (0, -9, 0), (0, 0, -9))
 ATTRACTIVE = (True,) * 3 + (False,) * 3
+LOGITS = {"clean": (5.0, 1.0), "noisy": (3.0, 2.5)}
+"""How sure of an affinity, and the deviation of that."""
 
 
 class RepeatedVolume(Volume):
@@ -53,8 +59,8 @@ class RepeatedVolume(Volume):
         return np.ascontiguousarray(found)
 
 
-def periodic_affinities() -> np.ndarray:
-    """Soft, noisy affinities of cells that fit together at the ends."""
+def periodic_affinities(kind: str) -> np.ndarray:
+    """Soft affinities of cells that fit together at the ends."""
     from scipy.ndimage import gaussian_filter
     from scipy.spatial import cKDTree
 
@@ -66,12 +72,13 @@ def periodic_affinities() -> np.ndarray:
     for offset in OFFSETS:
         partner = np.roll(cells, [-d for d in offset], axis=(0, 1, 2))
         noise = gaussian_filter(rng.standard_normal(PERIOD), 1, mode="wrap")
-        value = 3 * (2.0 * (cells == partner) - 1) + 2.5 * noise / noise.std()
+        sure, deviation = LOGITS[kind]
+        value = sure * (2.0 * (cells == partner) - 1) + deviation * noise / noise.std()
         channels.append(np.rint(255 / (1 + np.exp(-value))).astype(np.uint8))
     return np.stack(channels)
 
 
-def denoise_it(shape, folder: Path, labels: str) -> None:
+def denoise_it(shape, folder: Path, labels: str) -> dict:
     import torch
 
     from emds.networks.checkpoint import Checkpoint, save_checkpoint
@@ -100,23 +107,40 @@ def denoise_it(shape, folder: Path, labels: str) -> None:
     predict.make_predictor = lambda job, worker: Identity()
     grey = np.random.default_rng(0).integers(0, 256, PERIOD).astype(np.uint8)
     denoise(RepeatedVolume(grey, shape), path, out=folder / "out.zarr")
+    return {}
 
 
-def segment_it(shape, folder: Path, labels: str, min_size: int = 0) -> None:
+def segment_it(shape, folder: Path, labels: str, kind: str = "noisy", min_size: int = 0) -> dict:
     from emds.stages.inference import segment
     from emds.stages.plan import InferenceOptions
+    from emds.stages.tables import Tables
+
+    found = {}
+
+    def look(done, total, what):
+        """Count what the blocks left, before it is solved."""
+        if (what, done) == ("graph solved", 0):
+            tables = Tables(folder / "out.zarr.partial" / ".emds" / "tables")
+            blocks = range(len(list(tables.folder.glob("contract/*.npz"))))
+            flags = [tables.load("contract", block)["is_open"] for block in blocks]
+            size = np.prod(shape, dtype=np.int64) / 1e6
+            found["blocks"] = len(blocks)
+            found["fragments_per_mvoxel"] = round(sum(f.size for f in flags) / size)
+            found["open_per_mvoxel"] = round(sum(int(f.sum()) for f in flags) / size)
+            found["edges_gb"] = round(sum(tables.size("connect", b) for b in blocks) / 1e9, 2)
 
     attributes = {
         "offsets": [list(o) for o in OFFSETS],
         "attractive": list(ATTRACTIVE),
         "mutex_strides": [1, 4, 4],
     }
-    source = RepeatedVolume(periodic_affinities(), shape, attributes=attributes)
+    source = RepeatedVolume(periodic_affinities(kind), shape, attributes=attributes)
     options = InferenceOptions(min_size=min_size, max_memory=2**30)
-    segment(source, None, out=folder / "out.zarr", options=options)
+    segment(source, None, out=folder / "out.zarr", options=options, progress=look)
+    return found
 
 
-def evaluate_it(shape, folder: Path, labels: str) -> None:
+def evaluate_it(shape, folder: Path, labels: str) -> dict:
     from emds.stages.evaluate import evaluate
 
     with open_volume(labels, role="labels") as volume:
@@ -124,21 +148,25 @@ def evaluate_it(shape, folder: Path, labels: str) -> None:
     zoom = -(-shape[0] // values.shape[0])
     truth = RepeatedVolume(values, shape, zoom=zoom)
     evaluate(RepeatedVolume(values, shape, zoom=zoom, shift=3), truth)
+    return {}
 
 
-def simulate_it(shape, folder: Path, labels: str) -> None:
+def simulate_it(shape, folder: Path, labels: str) -> dict:
     from emds.noise import make_noise_model
     from emds.stages.simulate_noise import simulate_noise
 
     grey = np.random.default_rng(0).integers(0, 256, PERIOD).astype(np.uint8)
     model = make_noise_model("gaussian-poisson")
     simulate_noise(RepeatedVolume(grey, shape), model, out=folder / "out.zarr")
+    return {}
 
 
 WORK = {
     "denoise": denoise_it,
     "segment": segment_it,
-    "segment, smallest 200": lambda *a: segment_it(*a, min_size=200),
+    "segment, smallest 200": partial(segment_it, min_size=200),
+    "segment clean": partial(segment_it, kind="clean"),
+    "segment clean, smallest 200": partial(segment_it, kind="clean", min_size=200),
     "evaluate": evaluate_it,
     "simulate-noise": simulate_it,
 }
@@ -162,18 +190,22 @@ def main() -> None:
         name, size = options.one[0], int(options.one[1])
         with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
             started, clock = time.process_time(), time.perf_counter()
-            WORK[name](SHAPES[size], Path(folder), options.labels)
+            found = WORK[name](SHAPES[size], Path(folder), options.labels)
             cpu, wall = time.process_time() - started, time.perf_counter() - clock
         print(json.dumps({"peak_mb": round(memory("VmHWM") / 2**20), "cpu_s": round(cpu, 1),
-                          "wall_s": round(wall, 1)}))  # fmt: skip
+                          "wall_s": round(wall, 1), **found}))  # fmt: skip
         return
     result: dict = {}
+    if options.out is not None and options.out.exists():
+        result = json.loads(options.out.read_text())
     for name in options.only:
         for size in options.sizes:
+            gigavoxels = float(np.prod(SHAPES[size], dtype=np.int64) / 1e9)
+            if any(one["gigavoxels"] == gigavoxels for one in result.get(name, ())):
+                continue
             command = [sys.executable, __file__, *sys.argv[1:], "--one", name, str(size)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            gigavoxels = np.prod(SHAPES[size], dtype=np.int64) / 1e9
-            one = {"gigavoxels": float(gigavoxels), **json.loads(done.stdout.splitlines()[-1])}
+            one = {"gigavoxels": gigavoxels, **json.loads(done.stdout.splitlines()[-1])}
             result.setdefault(name, []).append(one)
             print(name, one, file=sys.stderr, flush=True)
             if options.out is not None:

@@ -1,8 +1,8 @@
 """The mutex watershed of a volume of any size, block by block, exactly.
 
 The result is that of `mutex_watershed` on the whole volume, id for id, whatever the blocks, their
-order and who computed them. No step needs more than one block and its
-surroundings, or tables with an entry per fragment.
+order and who computed them. No step needs more than one block and its surroundings, or the tables
+of one group of blocks.
 
 ::
 
@@ -19,15 +19,17 @@ surroundings, or tables with an entry per fragment.
 1. **Contract** (`contract_block`, every block for itself). The edges of a block, in the order of
    the whole volume, merge what certainly belongs together, into *fragments*. A fragment is closed
    if no voxel outside the block can have had a say: it is a segment of the result. Else it is
-   open. `emds.segmentation.contraction` states the rules and why every merge is one that the
-   global run makes.
-2. **Number** (`number_fragments`). Fragments get ids of the whole volume. With a halo, a block has
-   an opinion on its neighbours' voxels as well: clusters that overlap are one (`halo_pairs`), as
-   both are certain, and closed if any of them is. The open ones become nodes.
-3. **Connect** (`connect_block`, every block for itself) finds the strongest edge between any two
-   nodes, and **solve** runs the mutex watershed on this residual graph.
-4. **Relabel** (`final_ids`, then `values_on` for every block): one look-up table from
-   fragments to ids 1..n in order of first voxel.
+   open, and a *node*. `emds.segmentation.contraction` states the rules and why every merge is one
+   that the global run makes. With a halo, a block has an opinion on its neighbours' voxels as
+   well: clusters that overlap are one (`emds.segmentation.halos`), as both are certain.
+2. **Connect** (`connect_block`, every block for itself) finds, of the edges between any two nodes
+   one of which is the block's, the strongest: the residual graph.
+3. **Solve**, in groups of blocks that grow. `contract_graph` does with the nodes and edges of a
+   group what `contract_block` does with voxels: some become a segment, some stay open and are the
+   nodes of the next groups. The last group is the whole volume, and leaves nothing open.
+   `number_segments` gives the ids 1..n in order of first voxel, and `segments_of` hands them
+   down from the groups to the blocks.
+4. **Relabel** (`values_on`, every block for itself) looks up the segment of each fragment.
 
 Why the residual graph has the global result
 --------------------------------------------
@@ -43,14 +45,14 @@ edge its clusters are those of the global run, joined where a fragment joins the
 
 Closed fragments can be left out, as they are whole segments: nothing merges with them.
 
-If the residual graph is too large to be solved at once, it can be contracted first, in groups of
-nodes from several blocks and by the same rules (`split_graph`, `contract_graph`, `merge_nodes`,
-`renumber_graph`), as often as one likes. `emds.segmentation.in_memory` has the whole scheme on
-arrays in memory, and shows how the functions are put together.
+A group without the rest of the volume follows the rules of `emds.segmentation.contraction`, so its
+merges are certain, too. `emds.segmentation.in_memory` has the whole scheme on arrays in memory, and
+shows how the functions are put together.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -61,11 +63,7 @@ from emds.errors import DataError
 from emds.geometry import Block, Roi, Triple
 from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.contraction import contract
-from emds.segmentation.forest import (
-    NOWHERE,
-    Forest,
-    first_fragments,
-)
+from emds.segmentation.pieces import NOWHERE, Pieces
 from emds.segmentation.residual import (
     ResidualGraph,
     residual_graph,
@@ -88,20 +86,13 @@ class Contraction(NamedTuple):
         Local ids of the voxels that the block writes; 0 where masked.
     clusters : (Z, Y, X) uint32
         The same in the whole box that it contracted, which its halo makes larger.
-    is_open : (n,) bool
-        Whether fragment ``i + 1`` is open. With a halo, some fragments are nowhere in the block.
-    first_voxels : (n,) int64
-        First voxel of each fragment in the block: its place in the volume, row-major. `NOWHERE`
-        if it has none.
-    sizes : (n,) int64
-        Voxels of each fragment in the block.
+    pieces : Pieces
+        The fragments. With a halo, some are nowhere in the block.
     """
 
     fragments: NDArray[np.uint32]
     clusters: NDArray[np.uint32]
-    is_open: NDArray[np.bool_]
-    first_voxels: NDArray[np.int64]
-    sizes: NDArray[np.int64]
+    pieces: Pieces
 
 
 def contract_block(
@@ -133,16 +124,13 @@ def contract_block(
     clusters, is_open = contract(
         affinities, scheme.spec, strides=scheme.strides, origin=read.offset, box=box, mask=mask
     )
-    fragments = np.ascontiguousarray(clusters[block.write_roi.relative_to(box.offset).slices()])
-    offset = block.write_roi.relative_to(scheme.volume.offset).offset
-    first_voxels, sizes = _measure(fragments, is_open.size, offset, scheme.volume.shape)
-    return Contraction(fragments, clusters, is_open, first_voxels, sizes)
+    return _measured(clusters, is_open, scheme, block)
 
 
 def settled_block(
-    labels: NDArray[np.integer[Any]], scheme: BlockwiseScheme, block: Block
+    labels: NDArray[np.integer[Any]], scheme: BlockwiseScheme, block: Block, is_open: bool = False
 ) -> Contraction:
-    """Return segments of a block as its fragments, all of them closed.
+    """Return segments of a block as its fragments.
 
     Parameters
     ----------
@@ -152,82 +140,41 @@ def settled_block(
         The scheme.
     block : Block
         One of its blocks.
+    is_open : bool
+        Whether they may be parts of larger segments.
     """
-    clusters = labels.astype(np.uint32)
-    inside = block.write_roi.relative_to(scheme.node_roi(block).offset)
-    fragments = np.ascontiguousarray(clusters[inside.slices()])
-    offset = block.write_roi.relative_to(scheme.volume.offset).offset
-    count = int(clusters.max(initial=0))
-    first_voxels, sizes = _measure(fragments, count, offset, scheme.volume.shape)
-    return Contraction(fragments, clusters, np.zeros(count, dtype=np.bool_), first_voxels, sizes)
-
-
-def halo_pairs(
-    clusters: NDArray[np.uint32],
-    fragments: NDArray[np.uint32],
-    scheme: BlockwiseScheme,
-    block: Block,
-    starts: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """Return which fragments the overlap of a block's halo with other blocks makes one.
-
-    Parameters
-    ----------
-    clusters : (Z, Y, X) uint32
-        What the block found in ``scheme.node_roi(block)``.
-    fragments : (Z, Y, X) uint32
-        What all blocks wrote there, in local ids.
-    scheme : BlockwiseScheme
-        The scheme.
-    block : Block
-        One of its blocks.
-    starts : (blocks + 1,) int64
-        From `number_starts`.
-
-    Returns
-    -------
-    (pairs, 2) int64
-        Ids of fragments.
-    """
-    box = scheme.node_roi(block)
-    theirs = values_on(np.arange(starts[-1] + 1), fragments, scheme, box, starts)
-    ours = clusters + starts[block.index]
-    found = np.stack([ours, theirs], axis=-1)[(clusters > 0) & (ours != theirs)]
-    new = np.ones(len(found), dtype=np.bool_)
-    new[1:] = (found[1:] != found[:-1]).any(axis=1)  # along a row, most pairs repeat
-    pairs: NDArray[np.int64] = np.unique(found[new], axis=0)
-    return pairs
+    flags = np.full(int(labels.max(initial=0)), is_open)
+    return _measured(labels.astype(np.uint32), flags, scheme, block)
 
 
 def values_on(
-    table: NDArray[Value],
+    lookup: Callable[[int], NDArray[Value]],
     fragments: NDArray[np.uint32],
     scheme: BlockwiseScheme,
     roi: Roi,
-    starts: NDArray[np.int64],
 ) -> NDArray[Value]:
     """Look up the fragment of every voxel of a box.
 
     Parameters
     ----------
-    table : (fragments + 1,)
-        A value for each fragment, with that of no fragment in front. Only the part that belongs
-        to the blocks under the box is read.
+    lookup : callable
+        From the number of a block to the (n + 1,) values of its fragments, with that of no
+        fragment in front.
     fragments : (Z, Y, X) uint32
         Local ids on the box, as the blocks wrote them.
     scheme : BlockwiseScheme
         The scheme.
     roi : Roi
         The box, inside the volume.
-    starts : (blocks + 1,) int64
-        From `number_starts`.
     """
-    values: NDArray[Value] = np.empty(fragments.shape, dtype=table.dtype)
+    values: NDArray[Value] | None = None
     for block in scheme.meeting(roi):
         inside = block.write_roi.intersect(roi).relative_to(roi.offset).slices()
-        local = np.array(table[starts[block.index] : starts[block.index + 1] + 1])
-        local[0] = table[0]
-        values[inside] = local[fragments[inside]]
+        of_block = lookup(block.index)
+        if values is None:
+            values = np.empty(fragments.shape, dtype=of_block.dtype)
+        values[inside] = of_block[fragments[inside]]
+    assert values is not None, "a box has voxels"
     return values
 
 
@@ -236,9 +183,11 @@ def connect_block(
     fragments: NDArray[np.uint32],
     scheme: BlockwiseScheme,
     block: Block,
-    forest: Forest,
+    nodes: Callable[[int], NDArray[np.uint32]],
+    begin: int,
+    end: int,
 ) -> ResidualGraph:
-    """Find the edges between nodes whose source voxel lies in a block.
+    """Find the edges between nodes of which one is a block's.
 
     Parameters
     ----------
@@ -250,8 +199,10 @@ def connect_block(
         The scheme.
     block : Block
         One of its blocks.
-    forest : Forest
-        From `number_fragments`.
+    nodes : callable
+        From the number of a block to the (n + 1,) nodes of its fragments, from `nodes_of`.
+    begin, end : int
+        The nodes of this block are ``begin + 1 .. end``.
 
     Raises
     ------
@@ -262,12 +213,13 @@ def connect_block(
     _check_shape(affinities, read, scheme.spec)
     return residual_graph(
         affinities,
-        values_on(forest.nodes, fragments, scheme, read, forest.starts),
+        values_on(nodes, fragments, scheme, read),
         scheme.spec,
         strides=scheme.strides,
         origin=read.offset,
-        box=block.write_roi,
         volume=scheme.volume,
+        begin=begin,
+        end=end,
     )
 
 
@@ -276,8 +228,7 @@ def contacts_of_block(
     fragments: NDArray[np.uint32],
     scheme: BlockwiseScheme,
     block: Block,
-    starts: NDArray[np.int64],
-    lookup: NDArray[np.uint64],
+    segments: Callable[[int], NDArray[np.uint64]],
     small: NDArray[np.bool_],
 ) -> Contacts:
     """Measure where small segments touch others, for faces whose source voxel lies in a block.
@@ -292,40 +243,25 @@ def contacts_of_block(
         The scheme.
     block : Block
         One of its blocks.
-    starts : (blocks + 1,) int64
-        From `number_starts`.
-    lookup : (fragments + 1,) uint64
-        From `final_ids`.
+    segments : callable
+        From the number of a block to the (n + 1,) segments of its fragments.
     small : (n + 1,) bool
         Which segments are small.
     """
     read = scheme.connect_roi(block)
-    labels = values_on(lookup, fragments, scheme, read, starts)
+    labels = values_on(segments, fragments, scheme, read)
     sources = block.write_roi.relative_to(read.offset)
     return contacts_in(labels, affinities, scheme.spec, small, sources)
 
 
-def group_nodes(forest: Forest, scheme: BlockwiseScheme, super_block: Triple) -> NDArray[np.int64]:
-    """Put nodes into groups by where they are, for a contraction of the residual graph.
-
-    Parameters
-    ----------
-    forest : Forest
-        The nodes.
-    scheme : BlockwiseScheme
-        The scheme.
-    super_block : (z, y, x)
-        Blocks along each axis that make a group.
-
-    Returns
-    -------
-    (nodes + 1,) int64
-        The group of each node; -1 for 0.
-    """
-    places = np.indices(scheme.grid).reshape(3, -1).T // super_block
-    _, group_of_block = np.unique(places, axis=0, return_inverse=True)
-    blocks = np.searchsorted(forest.starts, first_fragments(forest)[1:] - 1, side="right") - 1
-    return np.concatenate([[-1], group_of_block.reshape(-1)[blocks]])
+def _measured(
+    clusters: NDArray[np.uint32], is_open: NDArray[np.bool_], scheme: BlockwiseScheme, block: Block
+) -> Contraction:
+    inside = block.write_roi.relative_to(scheme.node_roi(block).offset)
+    fragments = np.ascontiguousarray(clusters[inside.slices()])
+    offset = block.write_roi.relative_to(scheme.volume.offset).offset
+    first_voxels, sizes = _measure(fragments, is_open.size, offset, scheme.volume.shape)
+    return Contraction(fragments, clusters, Pieces(is_open, first_voxels, sizes))
 
 
 def _check_shape(affinities: NDArray[Any], read: Roi, spec: AffinitySpec) -> None:

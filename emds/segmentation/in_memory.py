@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -17,24 +18,26 @@ from emds.segmentation.blockwise import (
     connect_block,
     contacts_of_block,
     contract_block,
-    group_nodes,
-    halo_pairs,
     values_on,
 )
-from emds.segmentation.forest import (
-    final_ids,
-    merge_nodes,
-    number_fragments,
-    number_starts,
-)
+from emds.segmentation.halos import halo_pairs, unite_pieces
 from emds.segmentation.mutex_watershed import check_arguments
+from emds.segmentation.pieces import (
+    Pieces,
+    Segments,
+    merge_pieces,
+    node_starts,
+    nodes_of,
+    number_segments,
+    number_starts,
+    segments_of,
+)
 from emds.segmentation.residual import (
     ResidualGraph,
     contract_graph,
+    edges_at,
     join_graphs,
     renumber_graph,
-    solve,
-    split_graph,
 )
 from emds.segmentation.scheme import BlockwiseScheme
 from emds.segmentation.small_segments import (
@@ -56,7 +59,7 @@ def blockwise_mutex_watershed(
     origin: Triple = (0, 0, 0),
     min_size: int = 0,
     order: Sequence[int] | None = None,
-    super_blocks: Sequence[Triple] = (),
+    runs: Sequence[int] = (),
 ) -> NDArray[np.uint64]:
     """Segment a volume block by block, with the result of `mutex_watershed`.
 
@@ -70,9 +73,9 @@ def blockwise_mutex_watershed(
         As in `absorb_small_segments`.
     order : sequence of int, optional
         The order in which the blocks are worked on, which changes nothing.
-    super_blocks : sequence of (z, y, x)
-        For each contraction of the residual graph before it is solved, the blocks along each axis
-        that make a group. This changes nothing either.
+    runs : sequence of int
+        How many blocks make a group, how many groups one of the next, and so on, before the
+        whole is one. This changes nothing either.
 
     Returns
     -------
@@ -97,6 +100,9 @@ def blockwise_mutex_watershed(
         return array[(..., *roi.relative_to(origin).slices())]
 
     fragments = np.zeros(volume.shape, dtype=np.uint32)
+    labels = np.zeros(volume.shape, dtype=np.uint64)
+    if not blocks:
+        return labels
     contractions = {}
     for block in blocks:
         read = scheme.contract_roi(block)
@@ -104,53 +110,97 @@ def blockwise_mutex_watershed(
         contractions[block.index] = contract_block(cut(affinities, read), scheme, block, known)
         cut(fragments, block.write_roi)[:] = contractions[block.index].fragments
 
-    parts = [contractions[index] for index in range(len(blocks))]
-    starts = number_starts([part.is_open.size for part in parts])
+    found = [contractions[index] for index in range(len(blocks))]
+    starts = number_starts([part.pieces.is_open.size for part in found])
     pairs = []
     if any(halo):
         for block in blocks:
             clusters, box = contractions[block.index].clusters, scheme.node_roi(block)
             pairs.append(halo_pairs(clusters, cut(fragments, box), scheme, block, starts))
-    forest = number_fragments([part.is_open for part in parts], pairs)
+    parts, numbers = unite_pieces([part.pieces for part in found], pairs, starts)
 
+    def of_fragments(values: Sequence[NDArray[Any]]) -> Callable[[int], NDArray[Any]]:
+        """Return the look-up of a value for each piece of each block, by fragment."""
+        table = np.concatenate([np.zeros(1, dtype=values[0].dtype), *values])[numbers]
+        return lambda number: np.concatenate(
+            [table[:1], table[starts[number] + 1 : starts[number + 1] + 1]]
+        )
+
+    bounds = _bounds(parts)
+    nodes = of_fragments(
+        [nodes_of(part.is_open, begin)[1:] for part, (begin, _) in zip(parts, bounds, strict=True)]
+    )
     graphs = []
     for block in blocks:
         read = scheme.connect_roi(block)
-        values, found = cut(affinities, read), cut(fragments, read)
-        graphs.append(connect_block(values, found, scheme, block, forest))
+        values, fragments_there = cut(affinities, read), cut(fragments, read)
+        # With a halo, a node may reach beyond the box of its block.
+        own = (0, bounds[-1][1]) if any(halo) else bounds[block.index]
+        graphs.append(connect_block(values, fragments_there, scheme, block, nodes, *own))
 
-    for super_block in super_blocks:
-        groups = group_nodes(forest, scheme, super_block)
-        shares: dict[int, list[ResidualGraph]] = {int(g): [] for g in np.unique(groups[1:])}
-        for graph in graphs:
-            for group, share in split_graph(graph, groups).items():
-                shares[group].append(share)
-        clusters = np.zeros(groups.size, dtype=np.uint32)
-        is_open = np.zeros(groups.size, dtype=np.bool_)
-        for group, some in shares.items():
-            members = np.flatnonzero(groups == group).astype(np.uint32)
-            clusters[members], is_open[members] = contract_graph(join_graphs(some), members)
-        forest, new = merge_nodes(forest, clusters, is_open)
-        graphs = [renumber_graph(graph, new) for graph in graphs]
-
-    forest, _ = merge_nodes(forest, solve(join_graphs(graphs), forest.node_count))
-    none = np.zeros(0, dtype=np.int64)
-    first_voxels = np.concatenate([none, *(part.first_voxels for part in parts)])
-    lookup, sizes = final_ids(
-        forest, first_voxels, np.concatenate([none, *(part.sizes for part in parts)])
-    )
+    (_, sizes), of_pieces = _solved(join_graphs(graphs), parts, runs)
+    segments = of_fragments(of_pieces)
 
     small = small_segments(sizes, min_size)
+    joined = np.arange(sizes.size, dtype=np.uint64)
     if small.any():
         contacts = []
         for block in blocks:
             read = scheme.connect_roi(block)
-            values, found = cut(affinities, read), cut(fragments, read)
-            contacts.append(contacts_of_block(values, found, scheme, block, starts, lookup, small))
-        lookup = join_small_segments(merge_contacts(contacts), sizes, min_size)[lookup]
+            values, fragments_there = cut(affinities, read), cut(fragments, read)
+            contacts.append(
+                contacts_of_block(values, fragments_there, scheme, block, segments, small)
+            )
+        joined = join_small_segments(merge_contacts(contacts), sizes, min_size)
 
-    labels = np.zeros(volume.shape, dtype=np.uint64)
     for block in blocks:
-        found = cut(fragments, block.write_roi)
-        cut(labels, block.write_roi)[:] = values_on(lookup, found, scheme, block.write_roi, starts)
+        fragments_there = cut(fragments, block.write_roi)
+        found_there = values_on(segments, fragments_there, scheme, block.write_roi)
+        cut(labels, block.write_roi)[:] = joined[found_there]
     return labels
+
+
+def _solved(
+    graph: ResidualGraph, parts: list[Pieces], runs: Sequence[int]
+) -> tuple[Segments, list[NDArray[np.uint64]]]:
+    """Return the segments, and which of them each piece of each part is."""
+    levels, clusters = [parts], []
+    for run in (*runs, len(parts)):
+        graph, parts, joined = _contracted(graph, parts, run)
+        levels.append(parts)
+        clusters.append(joined)
+
+    segments = number_segments(chain.from_iterable(levels))
+    of_open = np.zeros(0, dtype=np.uint64)
+    while True:
+        level = levels.pop()
+        found = [
+            segments_of(part, segments.first_voxels, of_open[begin:end])
+            for part, (begin, end) in zip(level, _bounds(level), strict=True)
+        ]
+        if not levels:
+            return segments, found
+        of_groups = zip(found, clusters.pop(), strict=True)
+        of_open = np.concatenate([of_group[joined - 1] for of_group, joined in of_groups])
+
+
+def _contracted(
+    graph: ResidualGraph, parts: list[Pieces], run: int
+) -> tuple[ResidualGraph, list[Pieces], list[NDArray[np.uint32]]]:
+    """Contract groups of so many parts; return what is left, and the clusters of their nodes."""
+    bounds, clusters, groups = _bounds(parts), [], []
+    for first in range(0, len(parts), run):
+        members = slice(first, first + run)
+        begin, end = bounds[members][0][0], bounds[members][-1][1]
+        joined, is_open = contract_graph(edges_at(graph, begin, end), begin, end)
+        clusters.append(joined)
+        groups.append(merge_pieces(parts[members], joined, is_open))
+    new = [np.zeros(1, dtype=np.uint32)]
+    for group, (begin, _), joined in zip(groups, _bounds(groups), clusters, strict=True):
+        new.append(nodes_of(group.is_open, begin)[joined])
+    return renumber_graph(graph, np.concatenate(new).__getitem__), groups, clusters
+
+
+def _bounds(parts: Sequence[Pieces]) -> list[tuple[int, int]]:
+    """Return how many nodes there are before each part, and up to its end."""
+    return list(pairwise(node_starts([part.open_count for part in parts]).tolist()))

@@ -14,7 +14,7 @@ leaving edges is contracted entirely: that is the solution.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.agglomeration import OUT_OF_SIGHT, agglomerate_graph
 from emds.segmentation.constraints import FREE, pair_key, slot_of
 from emds.segmentation.edges import Box, Lattice, lattice_of
-from emds.segmentation.union_find import roots_of, smallest_members
+from emds.segmentation.union_find import dense_labels
 
 
 class ResidualGraph(NamedTuple):
@@ -83,16 +83,16 @@ def residual_graph(
     *,
     strides: Triple,
     origin: Triple,
-    box: Roi,
     volume: Roi,
+    begin: int,
+    end: int,
 ) -> ResidualGraph:
-    """Return the edges between nodes whose source voxel lies in a box.
+    """Return the edges in a box that have one end at least among the nodes of a part.
 
     Parameters
     ----------
     affinities : (C, Z, Y, X) uint8 or uint16
-        The affinities of the box and of all that an offset reaches from it, as far as the volume
-        goes.
+        The affinities of the box.
     nodes : (Z, Y, X) uint32
         The node of each voxel; 0 where everything is decided.
     spec : AffinitySpec
@@ -101,19 +101,21 @@ def residual_graph(
         As in `mutex_watershed`.
     origin : (z, y, x)
         Position of the arrays.
-    box, volume : Roi
-        The box, and the whole.
+    volume : Roi
+        The whole.
+    begin, end : int
+        The nodes of the part are ``begin + 1 .. end``.
     """
-    if not nodes.any():
+    if begin == end:
         return join_graphs([])
-    inner, whole = box.relative_to(origin), volume.relative_to(origin)
+    whole = volume.relative_to(origin)
     table = _strongest(
         np.ascontiguousarray(affinities),
         np.ascontiguousarray(nodes),
         lattice_of(spec, strides, origin),
-        Box(inner.offset, inner.end),
         Box(whole.offset, whole.end),
         int(np.iinfo(affinities.dtype).max) + 1,
+        (begin, end),
     )
     used = table.pairs != FREE
     pairs = table.pairs[used]
@@ -148,34 +150,39 @@ def strongest_edges(graph: ResidualGraph) -> ResidualGraph:
     [[1, 1], [2, 3], [4, 7]]
     """
     pairs = (graph.lower.astype(np.uint64) << np.uint64(32)) | graph.upper
-    order = np.lexsort((graph.keys, pairs))
+    order = np.argsort(pairs)
     pairs = pairs[order]
-    first = np.ones(order.size, dtype=np.bool_)
-    first[1:] = pairs[1:] != pairs[:-1]
-    return _select(graph, order[first])
+    begins = np.flatnonzero(np.concatenate([[True], pairs[1:] != pairs[:-1]])[: pairs.size])
+    if begins.size == 0:
+        return graph
+    return ResidualGraph(
+        (pairs[begins] >> np.uint64(32)).astype(np.uint32),
+        (pairs[begins] & np.uint64(0xFFFFFFFF)).astype(np.uint32),
+        np.minimum.reduceat(graph.keys[order], begins),
+    )
 
 
-def split_graph(graph: ResidualGraph, groups: NDArray[np.integer[Any]]) -> dict[int, ResidualGraph]:
-    """Return for each group of nodes the edges that it has a part in.
-
-    An edge between two groups goes to both.
+def edges_at(graph: ResidualGraph, begin: int, end: int, known: int | None = None) -> ResidualGraph:
+    """Return the edges with an end among the nodes ``begin + 1 .. end``.
 
     Parameters
     ----------
     graph : ResidualGraph
         Any edges.
-    groups : (nodes + 1,) int
-        The group of each node.
+    begin, end : int
+        Say which nodes.
+    known : int, optional
+        Leave out the edges that go from here to the nodes ``known + 1 .. begin``.
     """
-    one, other = groups[graph.lower], groups[graph.upper]
-    return {
-        int(group): _select(graph, np.flatnonzero((one == group) | (other == group)))
-        for group in np.union1d(one, other)
-    }
+    one, other = graph.lower - np.uint32(begin + 1), graph.upper - np.uint32(begin + 1)
+    chosen = (one < end - begin) | (other < end - begin)  # what lies before has wrapped around
+    if known is not None:
+        chosen &= (graph.lower <= known) | (graph.lower > begin)
+    return ResidualGraph(graph.lower[chosen], graph.upper[chosen], graph.keys[chosen])
 
 
 def contract_graph(
-    graph: ResidualGraph, members: NDArray[np.uint32]
+    graph: ResidualGraph, begin: int, end: int
 ) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
     """Make the merges within a group of nodes that the mutex watershed of the whole makes, too.
 
@@ -183,41 +190,15 @@ def contract_graph(
     ----------
     graph : ResidualGraph
         All edges with an end in the group. One that is there twice does no harm.
-    members : (n,) uint32
-        The nodes of the group, ascending.
+    begin, end : int
+        The nodes of the group are ``begin + 1 .. end``.
 
     Returns
     -------
-    clusters : (n,) uint32
-        The smallest node of the cluster of each member.
+    clusters : (end - begin,) uint32
+        The cluster of each, 1..n in order of its first node.
     is_open : (n,) bool
         Whether that cluster is open; if not, it is a segment of the whole volume as it stands.
-    """
-    order = np.argsort(graph.keys)
-    place = np.full(_largest(members, graph.lower, graph.upper) + 1, OUT_OF_SIGHT, dtype=np.uint32)
-    place[members] = np.arange(members.size)
-    lower, upper = place[graph.lower[order]], place[graph.upper[order]]
-    attractive = (graph.keys[order] & 1).astype(np.bool_)
-    ends, others = np.minimum(lower, upper), np.maximum(lower, upper)
-    parents, open_roots = agglomerate_graph(ends, others, attractive, members.size)
-    smallest = smallest_members(parents)
-    return members[smallest], open_roots[roots_of(parents)]
-
-
-def solve(graph: ResidualGraph, nodes: int) -> NDArray[np.uint32]:
-    """Run the mutex watershed on a graph.
-
-    Parameters
-    ----------
-    graph : ResidualGraph
-        All edges. One that is there twice does no harm.
-    nodes : int
-        Number of nodes.
-
-    Returns
-    -------
-    (nodes + 1,) uint32
-        The smallest node of the cluster of each node; 0 for 0.
 
     Examples
     --------
@@ -228,36 +209,50 @@ def solve(graph: ResidualGraph, nodes: int) -> NDArray[np.uint32]:
     ...     upper=np.array([2, 3, 3], dtype=np.uint32),
     ...     keys=np.array([2, 5, 7], dtype=np.int64),
     ... )
-    >>> solve(graph, 3).tolist()
-    [0, 1, 2, 2]
+    >>> [column.tolist() for column in contract_graph(graph, 0, 3)]
+    [[1, 2, 2], [False, False]]
+
+    Without node 3 in the group, nobody knows what becomes of 2:
+
+    >>> [column.tolist() for column in contract_graph(graph, 0, 2)]
+    [[1, 2], [True, True]]
     """
-    members = np.arange(1, nodes + 1, dtype=np.uint32)
-    clusters, _ = contract_graph(graph, members)
-    return np.concatenate([np.zeros(1, dtype=np.uint32), clusters])
+    order = np.argsort(graph.keys)
+    attractive = (graph.keys & 1).astype(np.bool_)[order]
+    lower, upper = _places(graph.lower, begin, end), _places(graph.upper, begin, end)
+    ends, others = np.minimum(lower, upper)[order], np.maximum(lower, upper)[order]
+    del order, lower, upper
+    parents, open_roots = agglomerate_graph(ends, others, attractive, end - begin)
+    clusters = np.empty(end - begin, dtype=np.uint32)
+    count = dense_labels(parents, np.zeros(0, dtype=np.bool_), clusters, 0)
+    is_open = np.zeros(count, dtype=np.bool_)
+    roots = np.flatnonzero(parents == np.arange(parents.size))
+    is_open[clusters[roots] - 1] = open_roots[roots]
+    return clusters, is_open
 
 
-def renumber_graph(graph: ResidualGraph, new: NDArray[np.uint32]) -> ResidualGraph:
+def renumber_graph(
+    graph: ResidualGraph, new: Callable[[NDArray[np.uint32]], NDArray[np.uint32]]
+) -> ResidualGraph:
     """Return the graph between the nodes that are left after a contraction.
 
     Parameters
     ----------
     graph : ResidualGraph
         Any edges.
-    new : (nodes + 1,) uint32
-        The new node of each node; 0 where it is decided.
+    new : callable
+        From nodes to the new nodes; 0 where it is decided.
     """
-    a, b = new[graph.lower], new[graph.upper]
+    a, b = new(graph.lower), new(graph.upper)
     left = (a != b) & (a != 0) & (b != 0)
     a, b = a[left], b[left]
     return strongest_edges(ResidualGraph(np.minimum(a, b), np.maximum(a, b), graph.keys[left]))
 
 
-def _select(graph: ResidualGraph, edges: NDArray[np.integer[Any]]) -> ResidualGraph:
-    return ResidualGraph(graph.lower[edges], graph.upper[edges], graph.keys[edges])
-
-
-def _largest(*nodes: NDArray[np.uint32]) -> int:
-    return max(int(some.max(initial=0)) for some in nodes)
+def _places(nodes: NDArray[np.uint32], begin: int, end: int) -> NDArray[np.uint32]:
+    places = nodes - np.uint32(begin + 1)  # what lies before wraps around
+    places[places >= end - begin] = OUT_OF_SIGHT
+    return places
 
 
 @njit(nogil=True, cache=True)
@@ -265,11 +260,11 @@ def _strongest(
     affinities: NDArray[Any],
     nodes: NDArray[np.uint32],
     lattice: Lattice,
-    box: Box,
     volume: Box,
     ranks: int,
+    part: tuple[int, int],
 ) -> PairTable:
-    """Return the strongest edge of each pair of nodes whose source lies in the box."""
+    """Return the strongest edge of each pair of nodes of which one belongs to the part."""
     channels, depth, height, width = affinities.shape
     rows = volume.end[1] - volume.begin[1]
     columns = volume.end[2] - volume.begin[2]
@@ -279,9 +274,9 @@ def _strongest(
     for channel in range(channels):
         dz, dy, dx = lattice.offsets[channel]
         z_step, y_step, x_step = lattice.strides[channel]
-        z0, z1 = max(box.begin[0], -dz), min(box.end[0], depth - dz)
-        y0, y1 = max(box.begin[1], -dy), min(box.end[1], height - dy)
-        x0, x1 = max(box.begin[2], -dx), min(box.end[2], width - dx)
+        z0, z1 = max(0, -dz), min(depth, depth - dz)
+        y0, y1 = max(0, -dy), min(height, height - dy)
+        x0, x1 = max(0, -dx), min(width, width - dx)
         x0 += -(x0 + lattice.origin[2]) % x_step
         attractive = lattice.attractive[channel]
         for z in range(z0 + -(z0 + lattice.origin[0]) % z_step, z1, z_step):
@@ -299,6 +294,7 @@ def _strongest(
                     affinities[channel, z, y, x0:x1:x_step],
                     ranks - 1 if attractive else 0,
                     (2 * source + (1 if attractive else 0), 2 * x_step, 2 * channels * voxels),
+                    part,
                 )
     return table
 
@@ -311,6 +307,7 @@ def _enter_row(
     affinities: NDArray[Any],
     flip: int,
     key: tuple[int, int, int],
+    part: tuple[int, int],
 ) -> int:
     """Enter the edges of a row; return how many pairs are new.
 
@@ -318,10 +315,11 @@ def _enter_row(
     rank to rank, are `key`.
     """
     first, per_voxel, per_rank = key
+    begin, end = part
     new = 0
     for number in range(nodes.size):
         a, b = nodes[number], partners[number]
-        if a == 0 or b == 0 or a == b:
+        if a == b or a == 0 or b == 0 or not (begin < a <= end or begin < b <= end):
             continue
         edge = first + number * per_voxel + (affinities[number] ^ flip) * per_rank
         pair = pair_key(a, b)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 
+import numpy as np
+from numpy.typing import NDArray
+
 from emds.errors import UsageError
 from emds.geometry import Block, Roi, Triple, iter_blocks
 from emds.segmentation.affinities import AffinitySpec
@@ -61,12 +64,14 @@ class BlockwiseScheme:
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """All blocks, in row-major order."""
-        origin = self.volume.offset
-        return tuple(
-            Block(block.index, block.read_roi.shift(origin), block.write_roi.shift(origin))
-            for block in iter_blocks(Roi.whole(self.volume.shape), self.block_shape, self.halo)
-        )
+        """All blocks, in an order in which runs of 2, 4, 8, ... of them lie close together."""
+        origin, places = self.volume.offset, self._numbers.ravel().tolist()
+        row_major = iter_blocks(Roi.whole(self.volume.shape), self.block_shape, self.halo)
+        numbered = [
+            Block(number, block.read_roi.shift(origin), block.write_roi.shift(origin))
+            for number, block in zip(places, row_major, strict=True)
+        ]
+        return tuple(sorted(numbered, key=lambda block: block.index))
 
     @property
     def independent(self) -> bool:
@@ -105,15 +110,34 @@ class BlockwiseScheme:
             range(b // n, (e - 1) // n + 1)
             for b, e, n in zip(inside.offset, inside.end, self.block_shape, strict=True)
         ]
-        _, height, width = self.grid
-        for z, y, x in product(*places):
-            yield self.blocks[(z * height + y) * width + x]
+        for place in product(*places):
+            yield self.blocks[self._numbers[place]]
 
     @cached_property
-    def grid(self) -> Triple:
-        """Number of blocks along each axis."""
+    def _numbers(self) -> NDArray[np.int64]:
+        """The number of the block at each place of the grid."""
         z, y, x = (-(-n // b) for n, b in zip(self.volume.shape, self.block_shape, strict=True))
-        return z, y, x
+        numbers = np.empty((z, y, x), dtype=np.int64)
+        for number, place in enumerate(_halved(Roi.whole((z, y, x)), self.block_shape)):
+            numbers[place] = number
+        return numbers
+
+
+def _halved(places: Roi, sizes: Triple) -> Iterator[Triple]:
+    """Yield the places of a grid, cut in two where it is longest, and each half again."""
+    if places.size <= 1:
+        yield from [places.offset] * places.size
+        return
+    lengths = [n * size if n > 1 else 0 for n, size in zip(places.shape, sizes, strict=True)]
+    axis = lengths.index(max(lengths))
+    offset, shape = list(places.offset), list(places.shape)
+    shape[axis] //= 2
+    yield from _halved(Roi(places.offset, (shape[0], shape[1], shape[2])), sizes)
+    offset[axis] += shape[axis]
+    shape[axis] = places.shape[axis] - shape[axis]
+    yield from _halved(
+        Roi((offset[0], offset[1], offset[2]), (shape[0], shape[1], shape[2])), sizes
+    )
 
 
 def _reach(spec: AffinitySpec) -> Triple:

@@ -8,7 +8,7 @@ affinities over its faces and how many faces there are. So a volume can be done 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,9 @@ from emds.errors import DataError, UsageError
 from emds.geometry import Roi
 from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.relabel import relabel_by_first_voxel
+from emds.segmentation.union_find import roots_of, unite
+
+_CONTACTS_AT_ONCE = 2**17
 
 Contact = tuple[int, int]
 """Sum of the affinities over the faces of two segments, and how many faces."""
@@ -209,15 +212,36 @@ def join_small_segments(
     >>> join_small_segments(contacts, np.array([0, 2, 1, 2]), 2).tolist()
     [0, 1, 1, 2]
     """
-    neighbours: dict[int, dict[int, Contact]] = {}
-    for a, b, total, faces in zip(*(column.tolist() for column in contacts), strict=True):
-        neighbours.setdefault(a, {})[b] = neighbours.setdefault(b, {})[a] = (total, faces)
-    joined = np.arange(sizes.size, dtype=np.uint64)
-    order = _smallest_first(neighbours, sizes, min_size)
-    for segment, best in reversed(order):  # the last to be joined already has its final id
-        joined[segment] = joined[best]
+    heirs = np.arange(sizes.size)
+    for part in _independent_parts(contacts, small_segments(sizes, min_size)):
+        neighbours: dict[int, dict[int, Contact]] = {}
+        for a, b, total, faces in zip(*(column.tolist() for column in part), strict=True):
+            neighbours.setdefault(a, {})[b] = neighbours.setdefault(b, {})[a] = (total, faces)
+        for segment, best in _smallest_first(neighbours, sizes, min_size):
+            heirs[segment] = best
+    joined = roots_of(heirs).astype(np.uint64)
     dense: NDArray[np.uint64] = relabel_by_first_voxel(joined[None, None])[0, 0]
     return dense
+
+
+def _independent_parts(contacts: Contacts, small: NDArray[np.bool_]) -> Iterator[Contacts]:
+    """Cut contacts into parts that may be dealt with one after the other.
+
+    Small segments that a chain of small segments connects are in one part. Whom others join makes
+    no difference to them, as a large segment never joins anybody.
+    """
+    parents = np.arange(small.size)
+    both = small[contacts.lower] & small[contacts.upper]
+    unite(parents, np.stack([contacts.lower[both], contacts.upper[both]], axis=1))
+    chains = roots_of(parents)[np.where(small[contacts.lower], contacts.lower, contacts.upper)]
+    order = np.argsort(chains, kind="stable")
+    chains = chains[order]
+    begin = 0
+    while begin < order.size:
+        last = chains[min(begin + _CONTACTS_AT_ONCE, order.size) - 1]
+        end = int(np.searchsorted(chains, last, side="right"))
+        yield Contacts(*(column[order[begin:end]] for column in contacts))
+        begin = end
 
 
 def _smallest_first(

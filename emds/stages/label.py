@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -119,7 +120,10 @@ def plan_labels(
     in_one = settings.backend == "elf" and settings.stitch == "exact"
     asked = options.label_block_shape or (whole if in_one else None)
     most = int(memory / 2 / _bytes_per_voxel(spec, chunk_shape[0]))
-    block_shape = grown_block(chunk_shape, shape, most, asked)
+    if spec.planar or asked is not None:
+        block_shape = grown_block(chunk_shape, shape, most, asked)
+    else:
+        block_shape = _compact_block(chunk_shape, shape, most)
     halo = _overlap(spec) if settings.stitch == "overlap" else (0, 0, 0)
     scheme = BlockwiseScheme(spec, strides, region, block_shape, halo)
     if settings.backend == "elf" and settings.stitch == "exact" and not scheme.independent:
@@ -128,6 +132,28 @@ def plan_labels(
             f"{block_shape} (z, y, x). Leave it out, or use --backend numba or --stitch overlap."
         )
     return LabelPlan(settings, scheme, chunk_shape, options.max_residual or memory // 100)
+
+
+def _compact_block(chunk_shape: Triple, shape: Triple, most: int) -> Triple:
+    """Return a block of whole chunks with little surface, where all that is open lies.
+
+    Examples
+    --------
+    >>> _compact_block((16, 256, 256), (1000, 1000, 1000), 20_000_000)
+    (304, 256, 256)
+    """
+    sizes = list(chunk_shape)
+    while True:
+        room = most - prod(sizes)
+        axes = [
+            axis
+            for axis in range(3)
+            if sizes[axis] < shape[axis] and prod(sizes) // sizes[axis] * chunk_shape[axis] <= room
+        ]
+        if not axes:
+            return sizes[0], sizes[1], sizes[2]
+        axis = min(axes, key=sizes.__getitem__)
+        sizes[axis] += chunk_shape[axis]
 
 
 def _overlap(spec: AffinitySpec) -> Triple:

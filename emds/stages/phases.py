@@ -84,18 +84,16 @@ def _labelling(job: Job) -> list[Phase]:
     def has_table(name: str) -> Callable[[Job, Arrays, int], bool]:
         return lambda job, arrays, block: arrays.tables.has(name, block)
 
-    def has_columns(*names: str) -> Callable[[Job, Arrays, int], bool]:
-        return lambda job, arrays, block: all(map(arrays.tables.has_column, names))
+    def has_column(name: str) -> Callable[[Job, Arrays, int], bool]:
+        return lambda job, arrays, block: arrays.tables.has_column(name)
+
+    def is_solved(job: Job, arrays: Arrays, _: int) -> bool:
+        named = (arrays.tables.has("segments", block.index) for block in plan.blocks)
+        return arrays.tables.has_column("segment_sizes") and all(named)
 
     phases = [
         Phase("contract", "blocks segmented", segment.contracting, count, has_fragments, box),
-        Phase(
-            "number",
-            "fragments numbered",
-            segment.numbering,
-            1,
-            has_columns("starts", "parents", "nodes"),
-        ),
+        Phase("number", "fragments numbered", segment.numbering, 1, has_column("starts")),
     ]
     if plan.settings.stitch == "overlap":
         phases.append(
@@ -107,19 +105,11 @@ def _labelling(job: Job) -> list[Phase]:
                 "connect", "blocks connected", segment.connecting, count, has_table("connect"), box
             )
         )
-    phases.append(
-        Phase("solve", "graph solved", segment.solving, 1, has_columns("segment_sizes", "segments"))
-    )
+    phases.append(Phase("solve", "graph solved", segment.solving, 1, is_solved))
     if plan.settings.min_size > 1 and not plan.independent:
         phases += [
             Phase("touch", "blocks measured", segment.touching, count, has_table("touch"), box),
-            Phase(
-                "absorb",
-                "small segments joined",
-                segment.absorbing,
-                1,
-                has_columns("joined_segments"),
-            ),
+            Phase("absorb", "small segments joined", segment.absorbing, 1, has_column("joined")),
         ]
     phases.append(Phase("relabel", "blocks labelled", segment.relabelling, count, has_labels, box))
     return phases

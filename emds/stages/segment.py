@@ -6,6 +6,8 @@ the steps between, which look at the whole volume's tables but at no voxel, are 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,9 +23,8 @@ from emds.segmentation.blockwise import (
     values_on,
 )
 from emds.segmentation.contraction import contract
-from emds.segmentation.forest import Forest, final_ids, merge_nodes, number_fragments
 from emds.segmentation.mutex_watershed import warn_if_inverted
-from emds.segmentation.residual import join_graphs, solve
+from emds.segmentation.pieces import merge_pieces, node_starts, nodes_of
 from emds.segmentation.small_segments import (
     Contacts,
     absorb_small_segments,
@@ -33,9 +34,17 @@ from emds.segmentation.small_segments import (
 )
 from emds.segmentation.stitching import Overlaps, join_overlaps, overlaps_of_block, stitch
 from emds.stages.arrays import Arrays
+from emds.stages.groups import (
+    AROUND,
+    Level,
+    contract_levels,
+    load_pieces,
+    name_segments,
+    save_group,
+)
 from emds.stages.job import Job
 from emds.stages.label import LabelPlan
-from emds.stages.reduce import load_graph, reduced_graphs, save_graph
+from emds.stages.tables import Tables
 
 
 def contracting(job: Job, arrays: Arrays, worker: int) -> BlockWork:
@@ -55,17 +64,12 @@ def contracting(job: Job, arrays: Arrays, worker: int) -> BlockWork:
             found = contract_block(affinities, plan.scheme, block, mask)
         else:
             labels = _segmented(affinities, mask, plan, box)
-            found = settled_block(labels, plan.scheme, block)
+            open_ended = plan.settings.stitch == "overlap"
+            found = settled_block(labels, plan.scheme, block, is_open=open_ended)
         roi = plan.inside(block.write_roi)
         fragments.write(roi, found.fragments)
         fragments.sync(roi)
-        arrays.tables.save(
-            "contract",
-            number,
-            is_open=found.is_open,
-            first_voxels=found.first_voxels,
-            sizes=found.sizes,
-        )
+        arrays.tables.save("contract", number, **found.pieces._asdict())
         if any(plan.scheme.halo):
             arrays.tables.save("clusters", number, clusters=found.clusters)
 
@@ -96,21 +100,24 @@ def _segmented(
 
 
 def numbering(job: Job, arrays: Arrays, worker: int) -> BlockWork:
-    """Give the fragments of all blocks numbers."""
+    """Give numbers to the open fragments of all blocks: the nodes of the residual graph."""
     plan, tables = _plan(job), arrays.tables
 
     def do(_: int) -> None:
-        flags = [tables.load("contract", block.index)["is_open"] for block in plan.blocks]
-        forest = number_fragments(flags)
-        for name, column in forest._asdict().items():
-            tables.save_column(name, column)
+        parts = (load_pieces(tables, "contract", block.index) for block in plan.blocks)
+        tables.save_column("starts", node_starts([part.open_count for part in parts]))
 
     return each(do)
 
 
 def connecting(job: Job, arrays: Arrays, worker: int) -> BlockWork:
-    """Find the edges between open fragments whose source lies in each block."""
-    plan, forest = _plan(job), _forest(arrays)
+    """Find the edges between open fragments of which one is in each block."""
+    plan, tables = _plan(job), arrays.tables
+    starts = tables.column("starts").tolist()
+
+    @lru_cache(maxsize=AROUND)
+    def nodes(number: int) -> NDArray[np.uint32]:
+        return nodes_of(tables.load("contract", number)["is_open"], starts[number])
 
     def do(number: int) -> None:
         block = plan.blocks[number]
@@ -120,9 +127,10 @@ def connecting(job: Job, arrays: Arrays, worker: int) -> BlockWork:
             _there(arrays.fragments).read(read),
             plan.scheme,
             block,
-            forest,
+            nodes,
+            *starts[number : number + 2],
         )
-        save_graph(arrays.tables, "connect", number, graph)
+        tables.save("connect", number, **graph._asdict())
 
     return each(do)
 
@@ -147,31 +155,32 @@ def solving(job: Job, arrays: Arrays, worker: int) -> BlockWork:
     plan, tables = _plan(job), arrays.tables
 
     def do(_: int) -> None:
-        forest = _forest(arrays)
+        blocks = Level("contract", "connect", tables.column("starts").tolist())
         if plan.settings.stitch == "overlap":
-            parts = [Overlaps(**tables.load("compare", block.index)) for block in plan.blocks]
-            parents = stitch(join_overlaps(parts), int(forest.starts[-1]))
-            forest = forest._replace(parents=parents)
-        elif forest.node_count > 0:
-            forest, name = reduced_graphs(plan, tables, forest)
-            graph = join_graphs([load_graph(tables, name, block.index) for block in plan.blocks])
-            forest = merge_nodes(forest, solve(graph, forest.node_count))[0]
-        contracted = [tables.load("contract", block.index) for block in plan.blocks]
-        segments = final_ids(
-            forest,
-            np.concatenate([table["first_voxels"] for table in contracted]),
-            np.concatenate([table["sizes"] for table in contracted]),
-        )
-        tables.save_column("segment_sizes", segments.sizes)
-        tables.save_column("segments", segments.lookup)
+            levels = [blocks, _stitched(tables, blocks)]
+        else:
+            levels = contract_levels(tables, blocks, plan.max_residual)
+        tables.save_column("segment_sizes", name_segments(tables, levels).sizes)
 
     return each(do)
+
+
+def _stitched(tables: Tables, blocks: Level) -> Level:
+    """Make one group of all blocks, of what overlaps."""
+    parts = [Overlaps(**tables.load("compare", part)) for part in blocks.parts]
+    smallest = stitch(join_overlaps(parts), blocks.starts[-1])
+    first, clusters = np.unique(smallest[1:], return_inverse=True)
+    numbers = (clusters + 1).astype(np.uint32)
+    pieces = (load_pieces(tables, blocks.pieces, part) for part in blocks.parts)
+    merged = merge_pieces(pieces, numbers, np.zeros(first.size, dtype=np.bool_))
+    save_group(tables, "stitched", 0, numbers, merged)
+    return Level("stitched", "", [0, 0], len(blocks.parts))
 
 
 def touching(job: Job, arrays: Arrays, worker: int) -> BlockWork:
     """Measure where segments that are too small touch others."""
     plan, tables = _plan(job), arrays.tables
-    lookup, starts = tables.column("segments"), tables.column("starts")
+    segments = _segments(tables)
     small = small_segments(np.array(tables.column("segment_sizes")), plan.settings.min_size)
 
     def do(number: int) -> None:
@@ -182,8 +191,7 @@ def touching(job: Job, arrays: Arrays, worker: int) -> BlockWork:
             _there(arrays.fragments).read(read),
             plan.scheme,
             block,
-            starts,
-            lookup,
+            segments,
             small,
         )
         tables.save("touch", number, **contacts._asdict())
@@ -199,7 +207,7 @@ def absorbing(job: Job, arrays: Arrays, worker: int) -> BlockWork:
         parts = [Contacts(**tables.load("touch", block.index)) for block in plan.blocks]
         sizes = np.array(tables.column("segment_sizes"))
         joined = join_small_segments(merge_contacts(parts), sizes, plan.settings.min_size)
-        tables.save_column("joined_segments", joined[tables.column("segments")])
+        tables.save_column("joined", joined)
 
     return each(do)
 
@@ -207,15 +215,17 @@ def absorbing(job: Job, arrays: Arrays, worker: int) -> BlockWork:
 def relabelling(job: Job, arrays: Arrays, worker: int) -> BlockWork:
     """Write the final ids."""
     plan, labels = _plan(job), _there(arrays.labels)
-    joined = plan.settings.min_size > 1 and not plan.independent
-    lookup = arrays.tables.column("joined_segments" if joined else "segments")
-    starts = arrays.tables.column("starts")
+    segments = _segments(arrays.tables)
+    joined = None
+    if plan.settings.min_size > 1 and not plan.independent:
+        joined = arrays.tables.column("joined")
 
     def do(number: int) -> None:
         block = plan.blocks[number]
         roi = plan.inside(block.write_roi)
         fragments = _there(arrays.fragments).read(roi)
-        labels.write(roi, values_on(lookup, fragments, plan.scheme, block.write_roi, starts))
+        found = values_on(segments, fragments, plan.scheme, block.write_roi)
+        labels.write(roi, found if joined is None else joined[found])
         labels.sync(roi)
 
     return each(do)
@@ -227,8 +237,14 @@ def label_roi(job: Job, number: int) -> Roi:
     return plan.inside(plan.blocks[number].write_roi)
 
 
-def _forest(arrays: Arrays) -> Forest:
-    return Forest(*(arrays.tables.column(name) for name in Forest._fields))
+def _segments(tables: Tables) -> Callable[[int], NDArray[np.uint64]]:
+    """Return the look-up of the segments of a block's fragments."""
+
+    @lru_cache(maxsize=AROUND)
+    def segments(number: int) -> NDArray[np.uint64]:
+        return tables.load("segments", number)["segments"]
+
+    return segments
 
 
 def _plan(job: Job) -> LabelPlan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -63,6 +64,22 @@ class Tables:
     def has(self, name: str, block: int) -> bool:
         """Say whether a block's table is there."""
         return self._of_block(name, block).is_file()
+
+    def size(self, name: str, block: int) -> int:
+        """Return the bytes of a block's table on disk.
+
+        Raises
+        ------
+        IncompleteError
+            If it is lost.
+        """
+        path = self._of_block(name, block)
+        with _blaming(path):
+            return path.stat().st_size
+
+    def remove(self, name: str) -> None:
+        """Delete the tables of all blocks."""
+        shutil.rmtree(self.folder / name)
 
     def save_column(self, name: str, values: NDArray[Any]) -> None:
         """Store one column of the whole volume, to be mapped into memory."""

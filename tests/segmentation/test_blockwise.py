@@ -14,9 +14,9 @@ from emds.segmentation.blockwise import (
     contract_block,
     values_on,
 )
-from emds.segmentation.forest import number_fragments
 from emds.segmentation.in_memory import blockwise_mutex_watershed
 from emds.segmentation.mutex_watershed import mutex_watershed
+from emds.segmentation.pieces import node_starts, nodes_of
 from emds.segmentation.relabel import relabel_by_first_voxel
 from emds.segmentation.scheme import BlockwiseScheme
 from emds.segmentation.small_segments import absorb_small_segments
@@ -81,10 +81,10 @@ def draw_case(seed):
     mask = rng.random(shape) < 0.85 if rng.random() < 0.3 else None
     scheme = BlockwiseScheme(spec, strides, Roi(origin, shape), block_shape, halo)
     order = rng.permutation(len(scheme.blocks)).tolist()
-    supers = [(), (), ((2, 1, 2),), ((1, 2, 2), (2, 2, 2))][rng.integers(4)]
+    runs = [(), (), (4,), (2, 3)][rng.integers(4)]
     affinities = draw_affinities(rng, spec, shape)
     whole = {"strides": strides, "mask": mask, "origin": origin}
-    blockwise = {"block_shape": block_shape, "halo": halo, "order": order, "super_blocks": supers}
+    blockwise = {"block_shape": block_shape, "halo": halo, "order": order, "runs": runs}
     return affinities, spec, whole, blockwise, int(rng.choice([0, 0, 3, 8]))
 
 
@@ -113,7 +113,7 @@ def test_blockwise_is_the_global_result_on_more_voxels(spec, halo, noise):
     affinities = np.where(rng.random(same.shape) < noise, rng.random(same.shape), same) * 255
     affinities = affinities.astype(np.uint8)
     found = blockwise_mutex_watershed(
-        affinities, spec, block_shape=(3, 20, 25), halo=halo, super_blocks=[(2, 2, 2)]
+        affinities, spec, block_shape=(3, 20, 25), halo=halo, runs=[3]
     )
     np.testing.assert_array_equal(found, mutex_watershed(affinities, spec))
 
@@ -146,21 +146,27 @@ def test_what_a_block_surely_holds_is_no_node():
     ]
     for contraction in contractions:
         cell = contraction.fragments[0, 5, 5] - 1
-        assert not contraction.is_open[cell]
-        assert contraction.sizes[cell] == 16
-        assert contraction.is_open.sum() == contraction.is_open[0] == 1
-    assert [c.first_voxels[c.fragments[0, 5, 5] - 1] for c in contractions] == [100, 112]
-    forest = number_fragments([contraction.is_open for contraction in contractions])
-    assert forest.nodes.tolist() == [0, 1, 0, 2, 0]
+        pieces = contraction.pieces
+        assert not pieces.is_open[cell]
+        assert pieces.sizes[cell] == 16
+        assert pieces.is_open.sum() == pieces.is_open[0] == 1
+    firsts = [c.pieces.first_voxels[c.fragments[0, 5, 5] - 1] for c in contractions]
+    assert firsts == [100, 112]
+    assert node_starts([c.pieces.open_count for c in contractions]).tolist() == [0, 1, 2]
+    nodes = [nodes_of(c.pieces.is_open, start) for start, c in enumerate(contractions)]
+    assert [some.tolist() for some in nodes] == [[0, 1, 0], [0, 2, 0]]
     fragments = np.concatenate([contraction.fragments for contraction in contractions], axis=2)
-    block = scheme.blocks[1]
-    read = (..., *scheme.connect_roi(block).slices())
-    graph = connect_block(affinities[read], fragments[read], scheme, block, forest)
     # The strongest edge between the nodes: at the first voxel right of the border, attractive.
     channel, voxel = 1, 12
-    assert [column.tolist() for column in graph] == [
-        [1], [2], [2 * (channel * cells.size + voxel) + 1]
-    ]  # fmt: skip
+    for block in scheme.blocks:  # both know of it
+        read = (..., *scheme.connect_roi(block).slices())
+        own = (block.index, block.index + 1)
+        graph = connect_block(
+            affinities[read], fragments[read], scheme, block, nodes.__getitem__, *own
+        )
+        assert [column.tolist() for column in graph] == [
+            [1], [2], [2 * (channel * cells.size + voxel) + 1]
+        ]  # fmt: skip
 
 
 def test_whole_sections_have_nothing_to_connect():
@@ -169,7 +175,20 @@ def test_whole_sections_have_nothing_to_connect():
     scheme = BlockwiseScheme(PAPER_SPEC, (1, 1, 1), Roi.whole((4, 20, 20)), (2, 20, 20))
     block = scheme.blocks[1]
     assert scheme.contract_roi(block) == block.write_roi
-    assert not contract_block(affinities[:, 2:], scheme, block).is_open.any()
+    assert not contract_block(affinities[:, 2:], scheme, block).pieces.is_open.any()
+
+
+@pytest.mark.parametrize(
+    ("block_shape", "group_shape"), [((4, 4, 4), (8, 8, 8)), ((4, 10, 10), (16, 10, 20))]
+)
+def test_blocks_with_consecutive_numbers_lie_together(block_shape, group_shape):
+    z, y, x = (4 * n for n in block_shape)
+    scheme = BlockwiseScheme(PAPER_SPEC, (1, 1, 1), Roi((5, 0, 0), (z, y, x)), block_shape)
+    for first in range(0, 64, 8):
+        boxes = [block.write_roi for block in scheme.blocks[first : first + 8]]
+        begin, end = np.min([b.offset for b in boxes], 0), np.max([b.end for b in boxes], 0)
+        assert tuple(end - begin) == group_shape
+    assert [block.index for block in scheme.blocks] == list(range(64))
 
 
 def test_values_are_looked_up_across_blocks():
@@ -177,8 +196,8 @@ def test_values_are_looked_up_across_blocks():
     scheme = BlockwiseScheme(spec, (1, 1, 1), Roi((0, 0, 1), (1, 1, 6)), (1, 1, 3))
     assert [block.write_roi.offset[2] for block in scheme.blocks] == [1, 4]
     fragments = np.array([[[1, 0, 2, 1]]], dtype=np.uint32)  # voxels 2 to 5
-    table = np.array([70, 71, 72, 73, 74])
-    found = values_on(table, fragments, scheme, Roi((0, 0, 2), (1, 1, 4)), np.array([0, 1, 3]))
+    values = [np.array([70, 71]), np.array([70, 72, 73, 74])]
+    found = values_on(values.__getitem__, fragments, scheme, Roi((0, 0, 2), (1, 1, 4)))
     assert found.tolist() == [[[71, 70, 73, 72]]]
 
 

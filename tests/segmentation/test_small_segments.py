@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -51,17 +52,18 @@ def mean_affinities(labels, affinities, spec, segment):
     ids=st.integers(1, 30),
     levels=st.integers(1, 256),
     min_size=st.integers(0, 12),
+    at_once=st.sampled_from([1, 5, 2**17]),
 )
 @settings(deadline=None, max_examples=50)
-def test_equals_the_reference(spec, seed, ids, levels, min_size):
+def test_equals_the_reference(spec, seed, ids, levels, min_size, at_once):
     rng = np.random.default_rng(seed)
     shape = (2, 4, 5)
     labels = rng.integers(0, ids + 1, shape, dtype=np.uint64)
     affinities = rng.integers(0, levels, (spec.channels, *shape)).astype(np.uint8)
-    np.testing.assert_array_equal(
-        absorb_small_segments(labels, affinities, spec, min_size),
-        reference_absorb_small_segments(labels, affinities, spec, min_size),
-    )
+    with mock.patch("emds.segmentation.small_segments._CONTACTS_AT_ONCE", at_once):
+        found = absorb_small_segments(labels, affinities, spec, min_size)
+    expected = reference_absorb_small_segments(labels, affinities, spec, min_size)
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from emds.geometry import Roi
 from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.blockwise import settled_block
-from emds.segmentation.forest import number_starts
+from emds.segmentation.pieces import number_starts
 from emds.segmentation.scheme import BlockwiseScheme
 from emds.segmentation.stitching import join_overlaps, overlaps_of_block, stitch
 
@@ -27,7 +27,7 @@ def stitched(labels, block_shape, halo):
         local = np.where(part > 0, ids.size - np.searchsorted(ids, part), 0)
         found.append(settled_block(local, scheme, block))
         fragments[block.write_roi.slices()] = found[-1].fragments
-    starts = number_starts([part.is_open.size for part in found])
+    starts = number_starts([part.pieces.is_open.size for part in found])
     overlaps = join_overlaps(
         [
             overlaps_of_block(

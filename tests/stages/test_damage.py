@@ -22,9 +22,9 @@ WORK = ".emds"
 PHASES = ("contract", "number", "connect", "solve", "touch", "absorb", "relabel")
 LOST = (
     *("fragments/0/c/1/0/0", "labels/neurons/0/c/0/0/0"),
-    *(f"{WORK}/tables/{name}/1.npz" for name in ("contract", "connect", "connect-2", "touch")),
-    *(f"{WORK}/tables/{name}.npy" for name in ("starts", "parents", "nodes", "segments")),
-    *(f"{WORK}/tables/{name}.npy" for name in ("segment_sizes", "joined_segments")),
+    *(f"{WORK}/tables/{name}/1.npz" for name in ("contract", "connect", "groups-1", "touch")),
+    f"{WORK}/tables/segments/2.npz",
+    *(f"{WORK}/tables/{name}.npy" for name in ("starts", "segment_sizes", "joined")),
     *(f"{WORK}/done/{phase}" for phase in PHASES),
     f"{WORK}/done",
     f"{WORK}/tables",
@@ -115,7 +115,7 @@ def test_a_damaged_table_is_never_believed(examples, references, unfinished, los
     out, named = resume_with_mending(examples["segment"], partial)
     assert contents(out) == references["segment"]
     assert set(named) <= {lost}
-    if lost.endswith(("starts.npy", "joined_segments.npy")):
+    if lost.endswith(("segments/2.npz", "joined.npy")):
         assert named == [lost]  # the last phase reads them
 
 
@@ -185,7 +185,7 @@ def test_what_is_lost_while_a_run_goes_on_is_told(examples, references, tmp_path
     [
         ("labels/neurons/0/c/0/0/0", r"1 of 3 blocks could not be done \(blocks labelled\)"),
         ("fragments/0/c/1/0/0", "1 of 3 blocks segmented were lost"),
-        (f"{WORK}/tables/nodes.npy", "1 of 1 fragments numbered were lost"),
+        (f"{WORK}/tables/starts.npy", "1 of 1 fragments numbered were lost"),
     ],
 )
 def test_what_is_lost_at_the_very_end_keeps_an_output_from_its_name(
