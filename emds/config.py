@@ -27,6 +27,7 @@ from emds.geometry import Roi, Triple
 Range = tuple[float, float]
 Backbone = Literal[
     "unet",
+    "unet3d",
     "dncnn",
     "dncnn-light",
     "dncnn-released",
@@ -37,7 +38,8 @@ Backbone = Literal[
     "transunet-s",
     "transunet-xs",
 ]
-"""`light`: 16 features; `released`: as in the paper's code; `s`, `xs`: smaller transformers."""
+"""`3d`: convolves across sections; `light`: 16 features; `released`: as in the paper's code; `s`,
+`xs`: smaller transformers."""
 
 
 class _Model(BaseModel):

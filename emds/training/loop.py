@@ -25,6 +25,7 @@ from emds.config import TrainConfig
 from emds.errors import ConfigError, DataError, InterruptedRunError
 from emds.geometry import Triple, middle
 from emds.networks.checkpoint import load_tensors, save_atomically
+from emds.networks.device import place
 from emds.networks.joint import JointNetwork
 from emds.networks.losses import affinity_loss, affinity_targets, image_loss
 from emds.signals import stop_signal
@@ -107,7 +108,7 @@ def start_state(
     network: JointNetwork, recipe: Recipe, config: TrainConfig, device: torch.device
 ) -> TrainingState:
     """Freeze what the recipe freezes, and set up the optimiser and the moving average."""
-    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place(network, device)
     for name, part in network.parts().items():
         part.requires_grad_(name in recipe.trained)
     averaged = AveragedModel(

@@ -18,6 +18,7 @@ from emds.training.patches import PatchSampler
 from emds.training.recipes import RECIPES, get_recipe
 
 CPU = torch.device("cpu")
+UNET3D = {"denoiser": "unet3d", "segmenter": "unet3d", "in_slices": 3, "out_slices": 3}
 
 
 def make_config(**changes):
@@ -65,7 +66,8 @@ class Killed(BaseException):
 @pytest.mark.parametrize(
     ("killed_at", "changes"),
     [(step, {}) for step in (1, 2, 3, 4, 5)]
-    + [(3, {"segmenter": "transunet-xs", "crop": 32}), (3, {"recipe": "wo_seg2dn"})],
+    + [(3, {"segmenter": "transunet-xs", "crop": 32}), (3, {"recipe": "wo_seg2dn"})]
+    + [(3, UNET3D)],
 )
 def test_a_killed_and_resumed_run_is_the_uninterrupted_one(tmp_path, killed_at, changes):
     """With dropout, and with two optimisers, too."""
@@ -213,6 +215,13 @@ def test_frozen_parts_are_in_evaluation_mode_and_without_gradient(tmp_path, name
         trained = part in get_recipe(name).trained
         assert {m.training for m in module.modules()} == {trained}
         assert {p.requires_grad for p in module.parameters()} == {trained}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_takes_networks_in_three_dimensions(tmp_path, name):
+    config = make_config(recipe=name, steps=1, **UNET3D)
+    state = run(config, RunFolder(tmp_path / "run"))
+    assert all(value.isfinite().all() for value in state.network.state_dict().values())
 
 
 def test_gradients_flow_through_a_frozen_segmenter(tmp_path):
