@@ -142,6 +142,11 @@ RECIPES: Mapping[str, Recipe] = {
         starts_from={"segmenter": "seg_clean"},
     ),
     "joint": _JOINT,
+    # Better labels than joint at equal steps, and better images than dn_only: weights under which
+    # no term starves the others, and a segmenter that learns from its own loss alone.
+    "joint_balanced": replace(
+        _JOINT, weights=LossWeights(coarse=5, affinities=3, fused=10, detach_until=1)
+    ),
     # Ablations of the paper: no denoiser before the segmenter, no fusion after it.
     "wo_dn2seg": Recipe(
         ("segmenter", "fusion"), ("segmenter", "fusion"), LossWeights(affinities=3, fused=50)
