@@ -27,6 +27,7 @@ from emds.geometry import Roi, Triple
 Range = tuple[float, float]
 Backbone = Literal[
     "unet",
+    "unet3d",
     "dncnn",
     "dncnn-light",
     "dncnn-released",
@@ -37,7 +38,8 @@ Backbone = Literal[
     "transunet-s",
     "transunet-xs",
 ]
-"""`light`: 16 features; `released`: as in the paper's code; `s`, `xs`: smaller transformers."""
+"""`3d`: convolves across sections; `light`: 16 features; `released`: as in the paper's code; `s`,
+`xs`: smaller transformers."""
 
 
 class _Model(BaseModel):
@@ -137,11 +139,23 @@ class OptimizerConfig(_Model):
 
 
 class LossConfig(_Model):
-    """Weights of the loss terms; None keeps the recipe's."""
+    """Weights of the loss terms, and how they change; None keeps the recipe's."""
 
     coarse: float | None = Field(None, ge=0, description="MSE of the coarse image")
     affinities: float | None = Field(None, ge=0, description="α, balanced cross-entropy")
     fused: float | None = Field(None, ge=0, description="β, MSE of the fused image")
+    balance: Literal["fixed", "uncertainty"] | None = Field(
+        None, description="uncertainty: the weights are those at the start, and are trained"
+    )
+    ramp: float | None = Field(
+        None, ge=0, le=1, description="share of the training over which β rises from 0"
+    )
+    detach_until: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="share of the training in which the fused image does not train the segmenter",
+    )
     mask_border: bool = Field(False, description="ignore pairs that leave the crop")
 
 

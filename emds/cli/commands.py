@@ -32,8 +32,9 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="joint, dn_only, seg_only, seg_clean, sequential, dms, wo_dn2seg, wo_seg2dn, "
-            "wo_seg2dn_fair, joint_linear, joint_cat, joint_detach or dn_deep.  [default: joint]",
+            help="joint, joint_balanced, dn_only, seg_only, seg_clean, sequential, dms, "
+            "wo_dn2seg, wo_seg2dn, wo_seg2dn_fair, joint_linear, joint_cat, joint_detach or "
+            "dn_deep.  [default: joint]",
         ),
     ] = None,
     preset: Annotated[

@@ -14,6 +14,7 @@ from emds.networks.dncnn import DnCNN
 from emds.networks.ridnet import RIDNet
 from emds.networks.transunet import SIZES, TransUNet
 from emds.networks.unet import UNet, Widths
+from emds.networks.unet3d import UNet3d
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Surroundings:
     denoises : bool
         The output is an image; a network made to predict the noise then does so.
     widths : (int, int, int)
-        Feature channels of a U-Net.
+        Feature channels of a U-Net, in two dimensions or three.
     crop : int
         Side of a training sample, pixels: the square that a TransUNet sees.
     """
@@ -41,6 +42,12 @@ class Surroundings:
 
 def _unet(around: Surroundings) -> UNet:
     return UNet(around.channels_in, around.channels_out, around.widths)
+
+
+def _unet3d(around: Surroundings) -> UNet3d:
+    if around.denoises:
+        return UNet3d(around.channels_in, around.channels_out, 1, around.widths)
+    return UNet3d(around.channels_in, 1, around.channels_out, around.widths)
 
 
 def _dncnn(around: Surroundings, features: int = 64) -> DnCNN:
@@ -63,6 +70,7 @@ def _transunet(around: Surroundings, size: str) -> TransUNet:
 
 BACKBONES: Mapping[Backbone, Callable[[Surroundings], nn.Module]] = {
     "unet": _unet,
+    "unet3d": _unet3d,
     "dncnn": _dncnn,
     "dncnn-light": partial(_dncnn, features=16),
     "dncnn-released": _released_dncnn,

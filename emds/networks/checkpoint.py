@@ -26,6 +26,7 @@ from emds.networks.joint import Architecture, JointNetwork
 FORMAT = 1
 _KIND = "emds-checkpoint"
 _BESIDE = ("kind", "format", "in_slices")  # the last was always 1; the architecture has it now
+_TRAINING_ONLY = "detach_affinities"  # an older architecture says how it was trained
 
 
 class Checkpoint(BaseModel):
@@ -112,8 +113,9 @@ class Checkpoint(BaseModel):
 
 def build_architecture(values: Mapping[str, Any]) -> Architecture:
     """Return the `Architecture` of a checkpoint's plain data."""
+    used = {name: value for name, value in values.items() if name != _TRAINING_ONLY}
     try:
-        return Architecture(**(dict(values) | {"networks": tuple(values["networks"])}))
+        return Architecture(**(used | {"networks": tuple(values["networks"])}))
     except (KeyError, TypeError) as error:
         raise ValueError(f"not an architecture: {error}") from None
 

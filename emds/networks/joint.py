@@ -50,8 +50,6 @@ class Architecture:
         Attention window in pixels, the training crop.
     iem_mode : str
         See `emds.networks.iem`.
-    detach_affinities : bool
-        The fusion's gradients stop before the segmenter.
     in_slices : int
         Adjacent noisy sections that go in, odd: K.
     out_slices : int
@@ -67,7 +65,6 @@ class Architecture:
     affinity_channels: int = 10
     window: int = 256
     iem_mode: IemMode = "window"
-    detach_affinities: bool = False
     in_slices: int = 1
     out_slices: int = 1
 
@@ -141,19 +138,21 @@ class JointNetwork(nn.Module):
             )
 
     @override
-    def forward(self, noisy: Tensor) -> Prediction:
+    def forward(self, noisy: Tensor, *, detach_affinities: bool = False) -> Prediction:
         """Run the networks there are.
 
         Parameters
         ----------
         noisy : (n, K, y, x)
             Adjacent sections in the order of z, in [-1, 1]; y and x multiples of 8.
+        detach_affinities : bool
+            The fusion's gradients stop before the segmenter.
         """
         coarse = self.denoiser(noisy) if self.denoiser is not None else None
         image = noisy if coarse is None else coarse
         logits = self.segmenter(image) if self.segmenter is not None else None
         affinities = None if logits is None else torch.sigmoid(logits)
-        if affinities is not None and self.architecture.detach_affinities:
+        if affinities is not None and detach_affinities:
             affinities = affinities.detach()
         fused = self.fusion(image, affinities) if self.fusion is not None else None
         return Prediction(coarse, logits, fused)

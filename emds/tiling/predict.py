@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from emds.networks.device import place
 from emds.networks.intensity import Intensity
 from emds.networks.joint import JointNetwork
 
@@ -42,7 +43,8 @@ class NetworkPredictor:
         batch_size: int,
         precision: Literal["fp32", "bf16"] = "fp32",
     ) -> None:
-        self.network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        place(network, device)
+        self.network = network
         self.outputs = outputs
         self.low, self.high = intensity.low, intensity.high
         self.device = device

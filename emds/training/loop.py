@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,14 @@ from emds.config import TrainConfig
 from emds.errors import ConfigError, DataError, InterruptedRunError
 from emds.geometry import Triple, middle
 from emds.networks.checkpoint import load_tensors, save_atomically
+from emds.networks.device import place
 from emds.networks.joint import JointNetwork
 from emds.networks.losses import affinity_loss, affinity_targets, image_loss
 from emds.signals import stop_signal
+from emds.training.balance import LossBalance
 from emds.training.optimizers import ScheduledOptimizer, make_optimizers
 from emds.training.patches import Batch, PatchSampler, iter_batches
-from emds.training.recipes import LossWeights, Recipe
+from emds.training.recipes import Recipe
 
 Metrics = dict[str, float]
 Validate = Callable[[JointNetwork], Metrics]
@@ -58,6 +60,7 @@ class TrainingState:
     """All that decides the rest of a run."""
 
     network: JointNetwork
+    balance: LossBalance
     averaged: AveragedModel
     optimizers: list[ScheduledOptimizer]
     step: int = 0
@@ -71,6 +74,7 @@ class TrainingState:
         content = {
             "config": dict(config),
             "network": self.network.state_dict(),
+            "balance": self.balance.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimizers": [one.optimizer.state_dict() for one in self.optimizers],
             **{name: getattr(self, name) for name in _COUNTERS},
@@ -88,6 +92,8 @@ class TrainingState:
                 "choose another --out."
             )
         self.network.load_state_dict(content["network"])
+        # An older state has none, as it has nothing to hold where weights are fixed.
+        self.balance.load_state_dict(content.get("balance", {}))
         self.averaged.load_state_dict(content["averaged"])
         for one, stored in zip(self.optimizers, content["optimizers"], strict=True):
             one.optimizer.load_state_dict(stored)
@@ -106,14 +112,22 @@ _COUNTERS = ("step", "best", "metrics", "seconds", "cpu_seconds")
 def start_state(
     network: JointNetwork, recipe: Recipe, config: TrainConfig, device: torch.device
 ) -> TrainingState:
-    """Freeze what the recipe freezes, and set up the optimiser and the moving average."""
-    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    """Freeze what the recipe freezes, and set up the optimiser and the moving average.
+
+    Raises
+    ------
+    ConfigError
+        If the configured weights of the loss leave nothing to train.
+    """
+    place(network, device)
+    balance = LossBalance(recipe.loss_weights(config)).to(device)
     for name, part in network.parts().items():
         part.requires_grad_(name in recipe.trained)
     averaged = AveragedModel(
         network, multi_avg_fn=_moving_average(config.ema_decay), use_buffers=True
     )
-    return TrainingState(network, averaged, make_optimizers(network, recipe, config.optimizer))
+    optimizers = make_optimizers(network, recipe, config.optimizer, balance)
+    return TrainingState(network, balance, averaged, optimizers)
 
 
 def train(
@@ -155,13 +169,12 @@ def train(
     InterruptedRunError
         On SIGTERM or SIGUSR1, after the state was saved.
     """
-    weights = _loss_weights(recipe, config)
     stored = config.model_dump(mode="json")
     started = time.monotonic() - state.seconds
     started_cpu = time.process_time() - state.cpu_seconds
     with stop_signal() as stop, _log(folder.log, state.step) as log:
         for batch in iter_batches(sampler, state.step, config.steps):
-            losses = _step(state, batch, recipe, config, weights, offsets, device)
+            losses = _step(state, batch, recipe, config, offsets, device)
             state.step += 1
             state.seconds = time.monotonic() - started
             state.cpu_seconds = time.process_time() - started_cpu
@@ -198,17 +211,19 @@ def _step(
     batch: Batch,
     recipe: Recipe,
     config: TrainConfig,
-    weights: LossWeights,
     offsets: tuple[Triple, ...],
     device: torch.device,
 ) -> dict[str, Tensor]:
-    network = state.network
+    network, weights = state.network, state.balance.weights
     torch.manual_seed((config.seed << 32) + state.step & _LARGEST_SEED)  # decides the dropout
     for name, part in network.parts().items():
         part.train(name in recipe.trained)
     noisy, clean = (_to_network_range(image, device) for image in (batch.noisy, batch.clean))
     with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        prediction = network(clean if recipe.reads == "clean" else noisy)
+        prediction = network(
+            clean if recipe.reads == "clean" else noisy,
+            detach_affinities=state.step < weights.detach_until * config.steps,
+        )
     losses: dict[str, Tensor] = {}
     if prediction.coarse is not None and weights.coarse:
         losses["coarse"] = image_loss(prediction.coarse, clean)
@@ -219,8 +234,9 @@ def _step(
         )
     if prediction.fused is not None and weights.fused:
         losses["fused"] = image_loss(prediction.fused, clean[:, middle(clean.shape[1])])
-    loss = torch.stack([getattr(weights, name) * value for name, value in losses.items()]).sum()
-    network.zero_grad(set_to_none=True)
+    loss: Tensor = state.balance(losses, (state.step + 1) / config.steps)
+    for module in (network, state.balance):
+        module.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     if config.optimizer.clip_norm is not None:
         nn.utils.clip_grad_norm_(network.parameters(), config.optimizer.clip_norm)
@@ -234,19 +250,6 @@ def _averaged_network(state: TrainingState) -> JointNetwork:
     network = state.averaged.module
     assert isinstance(network, JointNetwork)
     return network
-
-
-def _loss_weights(recipe: Recipe, config: TrainConfig) -> LossWeights:
-    asked = {name: getattr(config.loss, name) for name in ("coarse", "affinities", "fused")}
-    chosen = {name: value for name, value in asked.items() if value is not None}
-    weights = LossWeights(**(asdict(recipe.weights) | chosen))
-    of = {"coarse": "denoiser", "affinities": "segmenter", "fused": "fusion"}
-    if not any(getattr(weights, term) for term, part in of.items() if part in recipe.networks):
-        raise ConfigError(
-            f"config: with loss = {asdict(weights)} nothing is left to train in recipe "
-            f"{config.recipe!r}, which has {', '.join(recipe.networks)}."
-        )
-    return weights
 
 
 def _to_network_range(image: Any, device: torch.device) -> Tensor:

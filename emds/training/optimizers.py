@@ -6,10 +6,14 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from emds.config import OptimizerConfig
 from emds.networks.joint import JointNetwork
+from emds.training.balance import LossBalance
 from emds.training.recipes import Recipe
+
+_LOG_VARIANCES_FASTER = 10  # a factor on the rate, or weights would stay near where they start
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +31,21 @@ class ScheduledOptimizer:
 
 
 def make_optimizers(
-    network: JointNetwork, recipe: Recipe, config: OptimizerConfig
+    network: JointNetwork, recipe: Recipe, config: OptimizerConfig, balance: LossBalance
 ) -> list[ScheduledOptimizer]:
     """Return an optimiser for the trained parts, and one for each part that has its own.
 
-    Weights that need no gradient belong to none.
+    Weights that need no gradient belong to none. Log variances of a balance that is trained are
+    a part of their own.
     """
     parts = network.parts(recipe.trained)
     shared = [part for name, part in parts.items() if name not in recipe.optimizer]
-    groups = [(shared, config)] if shared else []
+    groups: list[tuple[list[nn.Module], OptimizerConfig]] = [(shared, config)] if shared else []
     for name, changes in recipe.optimizer.items():
         groups.append(([parts[name]], config.model_copy(update=dict(changes))))
+    if balance.log_variances:
+        changes = {"lr": _LOG_VARIANCES_FASTER * config.lr, "weight_decay": 0.0}
+        groups.append(([balance], config.model_copy(update=changes)))
     return [
         ScheduledOptimizer(_make([p for part in members for p in part.parameters()], own), own)
         for members, own in groups

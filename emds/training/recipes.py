@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from emds.config import TrainConfig
@@ -15,11 +15,31 @@ from emds.networks.joint import Architecture
 
 @dataclass(frozen=True, slots=True)
 class LossWeights:
-    """Weights of the three loss terms; a term whose network is absent is left out."""
+    """Weights of the three loss terms, and how they change.
+
+    Attributes
+    ----------
+    coarse, affinities, fused : float
+        Weights, for images in [-1, 1]; a term that weighs 0 is left out.
+    balance : str
+        ``fixed``, or by ``uncertainty``: see `LossBalance`.
+    ramp : float
+        Share of the training over which the fused term rises from nothing to its weight.
+    detach_until : float
+        Share of the training in which the fusion's gradients stop before the segmenter.
+    """
 
     coarse: float = 0.0
     affinities: float = 0.0
     fused: float = 0.0
+    balance: Literal["fixed", "uncertainty"] = "fixed"
+    ramp: float = 0.0
+    detach_until: float = 0.0
+
+    def terms(self) -> dict[str, float]:
+        """Return the weights that are not 0, by the name of the term."""
+        named = {"coarse": self.coarse, "affinities": self.affinities, "fused": self.fused}
+        return {name: weight for name, weight in named.items() if weight}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +53,7 @@ class Recipe:
     trained : tuple of str
         Those that move. The others are frozen: no gradients, and evaluation mode.
     weights : LossWeights
-        Of the loss terms, for images in [-1, 1].
+        Of the loss terms.
     starts_from : mapping
         Network → the recipe whose checkpoint it must start from.
     select : str
@@ -42,7 +62,7 @@ class Recipe:
     reads : str
         What goes in, in training and validation: the noisy sections, or the clean ones that a
         denoiser would make of them.
-    fusion, iem_mode, detach_affinities
+    fusion, iem_mode
         Of the `Architecture`.
     optimizer : mapping
         Network → settings in which its optimiser differs from the configured one.
@@ -60,7 +80,6 @@ class Recipe:
     reads: Literal["noisy", "clean"] = "noisy"
     fusion: FusionKind = "instance"
     iem_mode: IemMode = "window"
-    detach_affinities: bool = False
     optimizer: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def architecture(self, config: TrainConfig, affinity_channels: int) -> Architecture:
@@ -74,10 +93,30 @@ class Recipe:
             affinity_channels=affinity_channels,
             window=config.crop,
             iem_mode=config.iem_mode or self.iem_mode,
-            detach_affinities=self.detach_affinities,
             in_slices=config.out_slices if self.reads == "clean" else config.in_slices,
             out_slices=config.out_slices,
         )
+
+    def loss_weights(self, config: TrainConfig) -> LossWeights:
+        """Return how terms are weighed; what the configuration names wins.
+
+        A term whose network is absent weighs nothing.
+
+        Raises
+        ------
+        ConfigError
+            If no term is left that moves a network.
+        """
+        asked = config.loss.model_dump(exclude={"mask_border"}, exclude_none=True)
+        of = {"coarse": "denoiser", "affinities": "segmenter", "fused": "fusion"}
+        absent = {term: 0.0 for term, part in of.items() if part not in self.networks}
+        weights = replace(self.weights, **(asked | absent))
+        if not weights.terms():
+            raise ConfigError(
+                f"config: with loss = {asdict(weights)} nothing is left to train in recipe "
+                f"{config.recipe!r}, which has {', '.join(self.networks)}."
+            )
+        return weights
 
 
 _ALL = ("denoiser", "segmenter", "fusion")
@@ -103,6 +142,11 @@ RECIPES: Mapping[str, Recipe] = {
         starts_from={"segmenter": "seg_clean"},
     ),
     "joint": _JOINT,
+    # Better labels than joint at equal steps, and better images than dn_only: weights under which
+    # no term starves the others, and a segmenter that learns from its own loss alone.
+    "joint_balanced": replace(
+        _JOINT, weights=LossWeights(coarse=5, affinities=3, fused=10, detach_until=1)
+    ),
     # Ablations of the paper: no denoiser before the segmenter, no fusion after it.
     "wo_dn2seg": Recipe(
         ("segmenter", "fusion"), ("segmenter", "fusion"), LossWeights(affinities=3, fused=50)
@@ -120,7 +164,7 @@ RECIPES: Mapping[str, Recipe] = {
     # Controls: what of joint is attention, sight of the affinities, feedback, or size?
     "joint_linear": replace(_JOINT, iem_mode="linear"),
     "joint_cat": replace(_JOINT, iem_mode="cat"),
-    "joint_detach": replace(_JOINT, detach_affinities=True),
+    "joint_detach": replace(_JOINT, weights=replace(_JOINT.weights, detach_until=1)),
     "dn_deep": Recipe(
         ("denoiser", "fusion"),
         ("denoiser", "fusion"),

@@ -86,6 +86,16 @@ def test_every_network_takes_stacks_of_sections(name, role, channels):
 
 
 @pytest.mark.parametrize("name", LIGHT)
+@pytest.mark.parametrize("depth", [1, 5])
+def test_an_image_is_what_it_is_without_its_batch_mates(name, depth):
+    network = part("segmenter", name, in_slices=depth)
+    images = torch.randn(3, depth, 32, 40)
+    with torch.no_grad():
+        alone, together = network(images[1:2]), network(images)
+    torch.testing.assert_close(alone, together[1:2], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", LIGHT)
 def test_gradients_reach_every_weight(name):
     network = part("segmenter", name).train()
     network(torch.randn(2, 1, 32, 32)).square().sum().backward()

@@ -156,6 +156,11 @@ def test_what_is_not_a_checkpoint_is_named(tmp_path):
         load_checkpoint(tmp_path / "short.pt")
 
 
+def test_an_architecture_that_says_how_it_was_trained_is_still_read():
+    older = make_checkpoint().architecture | {"detach_affinities": True}
+    assert make_checkpoint(architecture=older).architecture == make_checkpoint().architecture
+
+
 def test_weights_of_another_architecture_are_refused():
     weights = dict(make_checkpoint().weights)
     weights.pop("denoiser.encode_full.0.0.weight")

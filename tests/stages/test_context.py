@@ -15,14 +15,16 @@ from emds.stages.plan import InferenceOptions
 
 SPEC = attract_neighbours([(-1, 0, 0), (0, -1, 0), (0, 0, -1), (-1, 3, 0), (0, -5, 0), (0, 0, -5)])
 SHAPE = (9, 40, 37)
-DEPTHS = (3, 7)
+NETWORKS = ((3, "unet"), (7, "unet"), (5, "unet3d"))
 
 
-@pytest.fixture(scope="module", params=DEPTHS)
+@pytest.fixture(scope="module", params=NETWORKS, ids=lambda p: f"{p[1]}-{p[0]}")
 def checkpoint(request, tmp_path_factory):
     torch.manual_seed(0)
-    depth = request.param
+    depth, backbone = request.param
     architecture = Architecture(
+        denoiser=backbone,
+        segmenter=backbone,
         width="tiny",
         affinity_channels=SPEC.channels,
         window=16,
@@ -31,7 +33,7 @@ def checkpoint(request, tmp_path_factory):
     )
     network = architecture.build()
     network(torch.randn(4, depth, 32, 32))  # running statistics that are not the initial ones
-    path = tmp_path_factory.mktemp("model") / f"{depth}.pt"
+    path = tmp_path_factory.mktemp("model") / f"{backbone}-{depth}.pt"
     model = Checkpoint(
         architecture=architecture.to_dict(),
         weights=network.state_dict(),

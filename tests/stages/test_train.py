@@ -60,12 +60,13 @@ def test_joint_training_gives_a_checkpoint_that_runs(stack):
     assert open_volume(out, role="labels").read().min() >= 1
 
 
-def test_training_across_sections_gives_a_checkpoint_that_runs(stack):
+@pytest.mark.parametrize("network", ["unet", "unet3d"])
+def test_training_across_sections_gives_a_checkpoint_that_runs(stack, network):
     offsets = [(-1, 0, 0), (0, -1, 0), (0, 0, -1), (0, -3, 0), (0, 0, -3), (-1, 3, 0)]
     data = {"raw": str(stack / "raw.h5"), "labels": str(stack / "gt.h5")}
     data |= {"train": (0, 4), "validation": (4, 6)}
     changes = {"in_slices": 3, "out_slices": 3, "offsets": offsets, "data": data}
-    changes["augment"] = {"planes": "oblique"}
+    changes |= {"augment": {"planes": "oblique"}, "denoiser": network, "segmenter": network}
     checkpoint = load_checkpoint(best := train(config_for(stack, **changes), stack / "run"))
     assert checkpoint.architecture["in_slices"] == checkpoint.architecture["out_slices"] == 3
     assert checkpoint.offsets == tuple(offsets)
@@ -97,7 +98,12 @@ def test_sequential_keeps_the_denoiser_it_starts_from(stack):
 
 @pytest.mark.parametrize(
     ("denoiser", "segmenter"),
-    [("dncnn-light", "unet"), ("ridnet-light", "transunet-xs"), ("transunet-xs", "dncnn-light")],
+    [
+        ("dncnn-light", "unet"),
+        ("ridnet-light", "transunet-xs"),
+        ("transunet-xs", "dncnn-light"),
+        ("unet3d", "unet3d"),
+    ],
 )
 def test_any_network_can_be_trained_stored_and_run(stack, denoiser, segmenter):
     config = config_for(stack, denoiser=denoiser, segmenter=segmenter, steps=1)

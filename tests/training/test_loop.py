@@ -18,6 +18,7 @@ from emds.training.patches import PatchSampler
 from emds.training.recipes import RECIPES, get_recipe
 
 CPU = torch.device("cpu")
+UNET3D = {"denoiser": "unet3d", "segmenter": "unet3d", "in_slices": 3, "out_slices": 3}
 
 
 def make_config(**changes):
@@ -65,10 +66,11 @@ class Killed(BaseException):
 @pytest.mark.parametrize(
     ("killed_at", "changes"),
     [(step, {}) for step in (1, 2, 3, 4, 5)]
-    + [(3, {"segmenter": "transunet-xs", "crop": 32}), (3, {"recipe": "wo_seg2dn"})],
+    + [(3, {"segmenter": "transunet-xs", "crop": 32}), (3, {"recipe": "wo_seg2dn"})]
+    + [(3, UNET3D), (3, {"loss": {"balance": "uncertainty", "ramp": 0.7, "detach_until": 0.7}})],
 )
 def test_a_killed_and_resumed_run_is_the_uninterrupted_one(tmp_path, killed_at, changes):
-    """With dropout, and with two optimisers, too."""
+    """With dropout, with two optimisers, and with weights of the loss that change, too."""
     config = make_config(**changes)
     whole = run(config, RunFolder(tmp_path / "whole"))
 
@@ -95,6 +97,8 @@ def test_a_killed_and_resumed_run_is_the_uninterrupted_one(tmp_path, killed_at, 
         assert torch.equal(weights, state.network.state_dict()[name]), name
     for name, weights in whole.averaged.state_dict().items():
         assert torch.equal(weights, state.averaged.state_dict()[name]), name
+    for name, value in whole.balance.state_dict().items():
+        assert torch.equal(value, state.balance.state_dict()[name]), name
 
 
 def test_the_curve_drops_what_a_kill_left_behind(tmp_path):
@@ -215,6 +219,13 @@ def test_frozen_parts_are_in_evaluation_mode_and_without_gradient(tmp_path, name
         assert {p.requires_grad for p in module.parameters()} == {trained}
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_takes_networks_in_three_dimensions(tmp_path, name):
+    config = make_config(recipe=name, steps=1, **UNET3D)
+    state = run(config, RunFolder(tmp_path / "run"))
+    assert all(value.isfinite().all() for value in state.network.state_dict().values())
+
+
 def test_gradients_flow_through_a_frozen_segmenter(tmp_path):
     """The affinities' loss alone moves the denoiser of dms."""
     config = make_config(recipe="dms", steps=1, loss={"coarse": 0})
@@ -246,6 +257,57 @@ def test_detached_affinities_leave_the_segmenter_to_its_own_loss(tmp_path):
         run(config, RunFolder(tmp_path / name), state=state)
         moved[name] = any(p.grad is not None for p in state.network.segmenter.parameters())
     assert moved == {"joint": True, "joint_detach": False}
+
+
+def test_affinities_are_detached_for_the_share_that_is_asked(tmp_path):
+    """The fused term alone: its gradients reach the segmenter from the third step of four on."""
+    loss = {"coarse": 0, "affinities": 0, "fused": 1, "detach_until": 0.5}
+    config = make_config(steps=4, loss=loss, validation={"every": 1})
+    state = make_state(config)
+    reached = []
+
+    def validate(network):
+        reached.append(any(p.grad is not None for p in state.network.segmenter.parameters()))
+        return {"voi": 1.0}
+
+    run(config, RunFolder(tmp_path / "run"), state=state, validate=validate)
+    assert reached == [False, False, True, True]
+
+
+def test_the_fused_term_rises_over_the_share_that_is_asked(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    run(make_config(steps=6, loss={"ramp": 0.5}), folder)
+    lines = [json.loads(line) for line in folder.log.read_text().splitlines()]
+    lines = [line for line in lines if "loss" in line]
+    for line, risen in zip(lines, (1 / 3, 2 / 3, 1, 1, 1, 1), strict=True):
+        whole = line["coarse"] + 3 * line["affinities"] + risen * 50 * line["fused"]
+        assert line["loss"] == pytest.approx(whole, rel=1e-5)
+
+
+def test_log_variances_move_by_their_own_rate_and_do_not_decay(tmp_path):
+    loss = {"balance": "uncertainty", "coarse": 5, "affinities": 3, "fused": 10}
+    config = make_config(steps=1, loss=loss, optimizer={"warmup_steps": 0})
+    state = make_state(config)
+    before = {name: value.item() for name, value in state.balance.log_variances.items()}
+    run(config, RunFolder(tmp_path / "run"), state=state)
+    shared, own = (one.optimizer.param_groups[0] for one in state.optimizers)
+    assert (shared["weight_decay"], own["weight_decay"]) == (1e-4, 0)
+    assert own["lr"] == pytest.approx(10 * shared["lr"])
+    # Adam's first step is as long as its rate, whatever the gradient.
+    for name, value in state.balance.log_variances.items():
+        assert abs(value.item() - before[name]) == pytest.approx(own["lr"], rel=1e-3), name
+
+
+def test_a_state_from_before_weights_were_trained_is_continued(tmp_path):
+    config = make_config()
+    folder = RunFolder(tmp_path / "run")
+    run(config, folder)
+    content = torch.load(folder.state)
+    assert content.pop("balance") == {}
+    torch.save(content, folder.state)
+    state = make_state(config)
+    state.load(folder.state, config.model_dump(mode="json"))
+    assert state.step == 6
 
 
 def test_a_segmenter_of_clean_images_never_sees_noise(tmp_path):

@@ -25,7 +25,14 @@ CORE = (
 )
 _METHODS = ("dn_only", "seg_only", "dms", "sequential", "joint")
 _ABLATIONS = ("wo_dn2seg", "wo_seg2dn", "wo_seg2dn_fair", "joint")
-_CONTROLS = ("joint_linear", "joint_cat", "joint_detach", "dn_deep", "seg_clean")
+_CONTROLS = (
+    "joint_linear",
+    "joint_cat",
+    "joint_detach",
+    "joint_balanced",
+    "dn_deep",
+    "seg_clean",
+)
 
 LIGHT: Mapping[str, str] = {
     "dncnn": "dncnn-light",

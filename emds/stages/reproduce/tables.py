@@ -18,6 +18,7 @@ _NAMES = {
     "dms": "DMS",
     "sequential": "Sequential",
     "joint": "Joint",
+    "joint_balanced": "Joint, balanced",
     "wo_dn2seg": "w/o DN to SEG",
     "wo_seg2dn": "w/o SEG to DN",
     "wo_seg2dn_fair": "w/o SEG to DN, fair",
