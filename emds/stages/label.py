@@ -118,7 +118,7 @@ def plan_labels(
     whole = chunk_shape[:1] + shape[1:] if spec.planar else shape
     in_one = settings.backend == "elf" and settings.stitch == "exact"
     asked = options.label_block_shape or (whole if in_one else None)
-    most = int(memory / 2 / _bytes_per_voxel(spec, chunk_shape[0]))
+    most = int(memory / 2 / bytes_per_voxel(spec, chunk_shape[0]))
     block_shape = grown_block(chunk_shape, shape, most, asked)
     halo = _overlap(spec) if settings.stitch == "overlap" else (0, 0, 0)
     scheme = BlockwiseScheme(spec, strides, region, block_shape, halo)
@@ -137,7 +137,7 @@ def _overlap(spec: AffinitySpec) -> Triple:
     return z, y, x
 
 
-def _bytes_per_voxel(spec: AffinitySpec, depth: int) -> float:
+def bytes_per_voxel(spec: AffinitySpec, depth: int) -> float:
     """Return what a voxel of a block takes at most.
 
     The watershed takes about ten bytes an edge, of a section at a time where no edge leaves it.

@@ -1,0 +1,207 @@
+"""The command ``tune``: how affinities become labels, chosen on a volume with ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emds.errors import BlockError, OutputExistsError, UsageError
+from emds.geometry import Block, Roi
+from emds.io.identity import volume_identity
+from emds.io.volume import CroppedVolume, MemoryVolume, Volume
+from emds.memory import memory_limit
+from emds.metrics import align
+from emds.networks.checkpoint import Checkpoint, save_checkpoint
+from emds.stages.job import Job, Request, prepare
+from emds.stages.label import bytes_per_voxel
+from emds.stages.ladders import Ladders, Point, Setting, descend
+from emds.stages.plan import InferenceOptions
+from emds.stages.predict import make_predictor, predict_blocks
+from emds.stages.provenance import described_roi
+from emds.stages.trials import Judge, Metric, Trial
+from emds.stages.tuning_report import TuningReport
+
+Progress = Callable[[int, int, str], None]
+
+
+def tune(
+    checkpoint: Path,
+    source: Volume,
+    labels: Volume,
+    *,
+    out: Path | None = None,
+    options: InferenceOptions | None = None,
+    metric: Metric = "voi",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> TuningReport:
+    """Choose mutex strides, smallest segment and biases, and write a checkpoint that has them.
+
+    Affinities are predicted once and held in memory; every setting makes labels of them. The walk
+    (`emds.stages.ladders.descend`) begins with what the checkpoint has. Its best is taken if
+    choosing pays on parts of the volume that had no say in it: the 95 % interval of the mean gain
+    there must lie above 0 (`emds.metrics.selection`). Else the checkpoint keeps what it had, which
+    the new file says.
+
+    Parameters
+    ----------
+    checkpoint : Path
+        A model that segments.
+    source : Volume
+        What the network will see: noise and all. No part of it may have been trained on.
+    labels : Volume
+        Its ground truth; it may be the larger or the smaller of the two, where their positions say
+        how they lie.
+    out : Path, optional
+        The new checkpoint; default `default_output`.
+    options : InferenceOptions, optional
+        Region, tiles, device, memory and the like. What is being chosen is not asked here.
+    metric : {"voi", "arand"}
+        What is made small: the mean over sections (protocol ``strict``) where no offset leaves the
+        section, else that of the volume.
+    overwrite : bool
+        An existing `out` may be replaced.
+    progress : callable, optional
+        Told (done, total, text).
+
+    Raises
+    ------
+    OutputExistsError
+        If `out` exists and `overwrite` is false.
+    UsageError
+        If the region has no labels, or is too large for the memory.
+    DataError, CheckpointError
+        Whatever is wrong with the inputs or the model.
+    """
+    told = progress or (lambda *_: None)
+    target = out or default_output(checkpoint)
+    if target.exists() and not overwrite:
+        raise OutputExistsError(f"{target} exists. Choose another --out, or add --overwrite.")
+    asked = options or InferenceOptions()
+    region, truth, notes = _common_region(source, labels, asked.roi)
+    chosen = replace(asked, roi=region)
+    job = prepare(Request("segment", source.location, str(checkpoint), None, chosen), source, None)
+    assert job.model is not None
+    assert job.labels is not None
+    model, spec = job.model.checkpoint, job.labels.scheme.spec
+    _refuse_too_large(job)
+    ids = MemoryVolume(truth.read(), location=labels.location)
+    affinities = _predict(job, told)
+    judge = Judge(affinities, spec, ids, region.offset, metric)
+    bias = model.bias or (0.0,) * spec.channels
+    ladders = Ladders.around(Setting(model.mutex_strides, model.min_size, bias), spec)
+    trials: dict[Point, Trial] = {}
+
+    def score(point: Point) -> float:
+        trials[point] = judge(ladders.setting(point))
+        value: float = getattr(trials[point].scores, metric)
+        return value
+
+    def told_of(turn: int, ladder: int) -> None:
+        best = min(getattr(trial.scores, metric) for trial in trials.values())
+        what = f"round {turn}, {len(trials)} settings, best {metric.upper()} {best:.4f}"
+        told(ladder, len(ladders.heights), what)
+
+    best = descend(ladders.bottom, ladders.heights, score, told_of)
+    report = TuningReport(
+        judge.protocol,
+        metric,
+        judge.part_name,
+        ladders.groups,
+        tuple(trials.values()),
+        trials[best],
+        str(target),
+        notes,
+    )
+    save_checkpoint(_tuned(job, report, ids), target)
+    return report
+
+
+def default_output(checkpoint: Path) -> Path:
+    """Return the path beside a checkpoint where the tuned one goes.
+
+    Examples
+    --------
+    >>> default_output(Path("runs/best.pt")).as_posix()
+    'runs/best_tuned.pt'
+    """
+    return checkpoint.with_name(f"{checkpoint.stem}_tuned{checkpoint.suffix}")
+
+
+def _common_region(
+    source: Volume, labels: Volume, roi: Roi | None
+) -> tuple[Roi, Volume, tuple[str, ...]]:
+    """Return the box of the source that is used, and its ground truth."""
+    cropped, truth, notes = align(source, labels, ("volume", "ground truth"))
+    labelled = source.roi
+    if cropped is not source:
+        assert isinstance(cropped, CroppedVolume)
+        labelled = Roi(cropped.origin, cropped.shape)
+    if roi is None:
+        return labelled, truth, notes
+    if not labelled.contains(roi):
+        raise UsageError(
+            f"the region from {roi.offset} to {roi.end} must lie where {source.location} has "
+            f"ground truth, {labelled.offset} to {labelled.end} (z, y, x, voxels)."
+        )
+    return roi, CroppedVolume(truth, roi.relative_to(labelled.offset)), notes
+
+
+def _refuse_too_large(job: Job) -> None:
+    """Refuse a region whose affinities and watershed do not fit in memory at once."""
+    assert job.labels is not None
+    spec, limit = job.labels.scheme.spec, memory_limit(job.request.options.max_memory)
+    each = 8 * spec.channels + bytes_per_voxel(spec, job.region.shape[0])  # 8: as they are, biased
+    needed = job.region.size * each
+    if needed > limit:
+        raise UsageError(
+            f"tuning holds all affinities in memory: the region {job.region.shape} (z, y, x) takes "
+            f"{needed / 1e9:.1f} GB, and {limit / 1e9:.1f} may be used. Name a part with --roi "
+            "(some ten million voxels are plenty), or allow more with --max-memory."
+        )
+
+
+def _predict(job: Job, told: Progress) -> NDArray[np.float32]:
+    """Return the affinities of the region, (C, Z, Y, X), as the network gives them."""
+    assert job.model is not None
+    plan, predictor = job.model.plan, make_predictor(job, worker=0)
+    affinities = np.empty((predictor.channels, *plan.roi.shape), dtype=np.float32)
+    blocks = plan.blocks()
+
+    def write(block: Block, values: NDArray[np.float32]) -> None:
+        affinities[(..., *block.write_roi.relative_to(plan.roi.offset).slices())] = values
+        told(block.index + 1, len(blocks), "blocks predicted")
+
+    told(0, len(blocks), "blocks predicted")
+    try:
+        predict_blocks(job, predictor, blocks, write)
+    except BlockError as failed:
+        raise failed.__cause__ or failed from None
+    return affinities
+
+
+def _tuned(job: Job, report: TuningReport, truth: Volume) -> Checkpoint:
+    """Return the checkpoint with what was chosen, and a record of why."""
+    assert job.model is not None
+    described = report.to_dict()
+    record: dict[str, Any] = {
+        "volume": job.history["source"]["identity"],
+        "labels": volume_identity(truth),
+        **described_roi(job.region),
+        **{name: described[name] for name in ("protocol", "metric", "parts")},
+        "tried": len(report.trials),
+        "start": described["start"],
+        "best": described["best"],
+        "held_out_gain": described["held_out_gain"],
+        "kept_start": not report.is_gain,
+    }
+    fields = asdict(report.chosen.setting)
+    if not any(fields["bias"]):
+        fields["bias"] = ()
+    model = job.model.checkpoint
+    return model.model_copy(update={**fields, "metrics": model.metrics | {"tuning": record}})
