@@ -121,5 +121,12 @@ def _labelling(job: Job) -> list[Phase]:
                 has_columns("joined_segments"),
             ),
         ]
+    if plan.settings.link_sections is not None:
+        phases += [
+            Phase(
+                "overlay", "blocks overlaid", segment.overlaying, count, has_table("overlay"), box
+            ),
+            Phase("link", "sections linked", segment.linking, 1, has_columns("linked_segments")),
+        ]
     phases.append(Phase("relabel", "blocks labelled", segment.relabelling, count, has_labels, box))
     return phases

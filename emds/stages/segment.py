@@ -22,6 +22,13 @@ from emds.segmentation.blockwise import (
 )
 from emds.segmentation.contraction import contract
 from emds.segmentation.forest import Forest, final_ids, merge_nodes, number_fragments
+from emds.segmentation.linking import (
+    SectionOverlaps,
+    join_sections,
+    merge_overlaps,
+    overlap_roi,
+    section_overlaps_of_block,
+)
 from emds.segmentation.mutex_watershed import warn_if_inverted
 from emds.segmentation.residual import join_graphs, solve
 from emds.segmentation.small_segments import (
@@ -204,11 +211,43 @@ def absorbing(job: Job, arrays: Arrays, worker: int) -> BlockWork:
     return each(do)
 
 
+def overlaying(job: Job, arrays: Arrays, worker: int) -> BlockWork:
+    """Count what segments of neighbouring sections share."""
+    plan, tables = _plan(job), arrays.tables
+    lookup, starts = tables.column(_unlinked(plan)), tables.column("starts")
+
+    def do(number: int) -> None:
+        block = plan.blocks[number]
+        fragments = _there(arrays.fragments).read(plan.inside(overlap_roi(plan.scheme, block)))
+        found = section_overlaps_of_block(fragments, plan.scheme, block, starts, lookup)
+        tables.save("overlay", number, **found._asdict())
+
+    return each(do)
+
+
+def linking(job: Job, arrays: Arrays, worker: int) -> BlockWork:
+    """Decide which segments of neighbouring sections are one."""
+    plan, tables = _plan(job), arrays.tables
+    threshold = plan.settings.link_sections
+    assert threshold is not None
+
+    def do(_: int) -> None:
+        parts = [SectionOverlaps(**tables.load("overlay", block.index)) for block in plan.blocks]
+        lookup = np.array(tables.column(_unlinked(plan)))
+        voxels = [tables.load("contract", block.index)["sizes"] for block in plan.blocks]
+        sizes = np.zeros(int(lookup.max()) + 1, dtype=np.int64)
+        np.add.at(sizes, lookup[1:].astype(np.int64), np.concatenate(voxels))
+        joined = join_sections(merge_overlaps(parts), sizes, threshold)
+        tables.save_column("linked_segments", joined[lookup])
+
+    return each(do)
+
+
 def relabelling(job: Job, arrays: Arrays, worker: int) -> BlockWork:
     """Write the final ids."""
     plan, labels = _plan(job), _there(arrays.labels)
-    joined = plan.settings.min_size > 1 and not plan.independent
-    lookup = arrays.tables.column("joined_segments" if joined else "segments")
+    linked = plan.settings.link_sections is not None
+    lookup = arrays.tables.column("linked_segments" if linked else _unlinked(plan))
     starts = arrays.tables.column("starts")
 
     def do(number: int) -> None:
@@ -225,6 +264,12 @@ def label_roi(job: Job, number: int) -> Roi:
     """Return the box of the labels that a block writes."""
     plan = _plan(job)
     return plan.inside(plan.blocks[number].write_roi)
+
+
+def _unlinked(plan: LabelPlan) -> str:
+    """Return the column that names the segments, before sections are linked."""
+    joined = plan.settings.min_size > 1 and not plan.independent
+    return "joined_segments" if joined else "segments"
 
 
 def _forest(arrays: Arrays) -> Forest:
