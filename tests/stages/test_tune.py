@@ -161,6 +161,17 @@ def test_where_nothing_can_be_gained_the_start_is_kept(oracle):
     assert tuned.metrics["tuning"]["kept_start"] is True
 
 
+def test_a_lead_that_may_be_luck_is_told_and_not_stored(oracle):
+    report = bring(oracle((0,) * 6, noise=2.5, min_size=100))
+    assert report.best.scores.voi < report.start.scores.voi
+    assert not report.is_gain
+    tuned = load_checkpoint(Path(report.out))
+    assert (tuned.mutex_strides, tuned.min_size, tuned.bias) == ((1, 1, 1), 100, ())
+    assert tuned.metrics["tuning"]["best"]["voi"] == report.best.scores.voi
+    assert tuned.metrics["tuning"]["kept_start"] is True
+    assert "the start is kept" in report.summary()[-1]
+
+
 def test_planar_offsets_are_scored_section_by_section(oracle):
     offsets = ((0, -1, 0), (0, 0, -1), (0, -3, 0), (0, 0, -3), (0, -4, 0), (0, 0, -4))
     attractive = (True, True, False, False, False, False)
