@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,6 +28,14 @@ def tune(
     labels: Annotated[
         str, typer.Argument(metavar="LABELS", help="Ground truth of VOLUME; its id 0 is ignored.")
     ],
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VOLUME",
+            help="Another image of the same voxels, with other noise; settings are judged by the "
+            "mean. A few make the choice much surer; repeatable.",
+        ),
+    ] = None,
     metric: Annotated[
         Literal["voi", "arand"],
         typer.Option(
@@ -63,15 +72,17 @@ def tune(
     from emds.stages.plan import InferenceOptions
     from emds.stages.tune import tune as stage
 
-    with (
-        open_volume(volume, key=key, role="raw") as source,
-        open_volume(labels, role="labels") as truth,
-        console_of(ctx).progress() as progress,
-    ):
+    with ExitStack() as stack, console_of(ctx).progress() as progress:
+        source, *others = (
+            stack.enter_context(open_volume(place, key=key, role="raw"))
+            for place in (volume, *(also or ()))
+        )
+        truth = stack.enter_context(open_volume(labels, role="labels"))
         report = stage(
             checkpoint,
             source,
             truth,
+            also=others,
             out=out,
             options=InferenceOptions(
                 roi=parse_roi(roi, source),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
@@ -10,8 +12,14 @@ from numpy.typing import NDArray
 
 from emds.errors import DataError
 from emds.geometry import Triple, iter_blocks
-from emds.io.volume import CroppedVolume, MemoryVolume
-from emds.metrics import Protocol, SegmentationScores, evaluate_segmentation
+from emds.io.volume import MemoryVolume
+from emds.metrics import (
+    ContingencyTable,
+    Protocol,
+    SegmentationScores,
+    evaluate_segmentation,
+    scores,
+)
 from emds.metrics.selection import FOLDS
 from emds.segmentation.affinities import AffinitySpec, quantize
 from emds.segmentation.bias import add_to_logits
@@ -35,7 +43,8 @@ class Trial:
     scores : SegmentationScores
         Under the protocol of the judge.
     parts : tuple of float
-        The metric on each part by itself.
+        What each part of the volume says about the metric. Their mean is the metric where parts
+        are sections, else its jackknife estimate, which does not have to be the same.
     """
 
     setting: Setting
@@ -47,14 +56,17 @@ class Judge:
     """Scores settings.
 
     Where no offset leaves the section, a score is the mean over sections (protocol ``strict``),
-    and its parts are the sections. Else it is of the volume, and the parts are the columns that
-    remain when y and x are cut into four, each scored as a volume of its own: sections of a volume
-    whose labels continue from one to the next would be no witnesses of their own.
+    and its parts are the scores of the sections. Else it is of the volume, and there is a part for
+    each of the columns that remain when y and x are cut into four: sections of a volume whose
+    labels continue from one to the next would be no witnesses of their own. What a column says is
+    its jackknife pseudo-value, ``n s - (n - 1) s'`` with the score s of all n columns and s' of all
+    but this one; so a wrong join of two large objects counts in full wherever they go.
 
     Parameters
     ----------
-    affinities : (C, Z, Y, X) float32
-        As the network gave them, without a bias.
+    affinities : sequence of (C, Z, Y, X) float32
+        As the network gave them, without a bias: for each image of the place. Scores and parts
+        are means over them.
     spec : AffinitySpec
         What the channels mean.
     truth : MemoryVolume
@@ -68,11 +80,15 @@ class Judge:
     ------
     DataError
         If fewer than four parts have ground truth.
+
+    References
+    ----------
+    Tukey, Bias and confidence in not-quite large samples, 1958 (pseudo-values).
     """
 
     def __init__(
         self,
-        affinities: NDArray[np.float32],
+        affinities: Sequence[NDArray[np.float32]],
         spec: AffinitySpec,
         truth: MemoryVolume,
         origin: Triple,
@@ -85,10 +101,10 @@ class Judge:
         self.metric: Metric = metric
         self.protocol: Protocol = "strict" if spec.planar else "volume"
         depth, height, width = truth.shape
-        column = (1, height, width)
+        part = (1, height, width)
         if not spec.planar:
-            column = (depth, -(-height // _COLUMNS), -(-width // _COLUMNS))
-        boxes = [block.write_roi for block in iter_blocks(truth.roi, column)]
+            part = (depth, -(-height // _COLUMNS), -(-width // _COLUMNS))
+        boxes = [block.write_roi for block in iter_blocks(truth.roi, part)]
         self.boxes = [box for box in boxes if truth.values[box.slices()].any()]
         if len(self.boxes) < FOLDS:
             raise DataError(
@@ -96,7 +112,7 @@ class Judge:
                 f"{len(self.boxes)} {self.part_name} of {truth.location} hold labels; there must "
                 f"be {FOLDS}. Name a larger region, or other labels."
             )
-        self._watershed: tuple[Setting, NDArray[np.uint8], NDArray[np.uint64]] | None = None
+        self._watershed: dict[int, tuple[Setting, NDArray[np.uint8], NDArray[np.uint64]]] = {}
 
     @property
     def part_name(self) -> str:
@@ -105,28 +121,47 @@ class Judge:
 
     def __call__(self, setting: Setting) -> Trial:
         """Make labels as a run would, and score them."""
-        labels = MemoryVolume(self.labels(setting))
-        whole = evaluate_segmentation(labels, self.truth, self.protocol)
-        if whole.sections:
-            parts = tuple(getattr(scores, self.metric) for _, scores in whole.sections)
-            return Trial(setting, whole.scores, parts)
-        of_columns = (
-            evaluate_segmentation(
-                CroppedVolume(labels, box), CroppedVolume(self.truth, box), self.protocol
-            )
-            for box in self.boxes
-        )
-        parts = tuple(getattr(report.scores, self.metric) for report in of_columns)
-        return Trial(setting, whole.scores, parts)
+        found = []
+        for image in range(len(self.affinities)):
+            labels = self.labels(setting, image)
+            found.append(self._by_section(labels) if self.spec.planar else self._in_3d(labels))
+        names = [field.name for field in fields(SegmentationScores)]
+        mean = {name: fmean(getattr(whole, name) for whole, _ in found) for name in names}
+        parts = np.mean([parts for _, parts in found], axis=0)
+        return Trial(setting, SegmentationScores(**mean), tuple(parts.tolist()))
 
-    def labels(self, setting: Setting) -> NDArray[np.uint64]:
-        """Return the labels, (Z, Y, X); of settings in a row, only the last step may differ."""
+    def labels(self, setting: Setting, image: int = 0) -> NDArray[np.uint64]:
+        """Return the labels of an image; of settings in a row, only the last step may differ."""
         before = Setting(setting.mutex_strides, 0, setting.bias)
-        if self._watershed is None or self._watershed[0] != before:
-            self._watershed = None  # so that only one of them is in memory
-            values = quantize(add_to_logits(self.affinities, setting.bias))
+        if image not in self._watershed or self._watershed[image][0] != before:
+            values = quantize(add_to_logits(self.affinities[image], setting.bias))
             settings = LabelSettings(setting.mutex_strides)
             ids = label_affinities(values, self.spec, settings, origin=self.origin)
-            self._watershed = before, values, ids
-        _, values, ids = self._watershed
+            self._watershed[image] = before, values, ids
+        _, values, ids = self._watershed[image]
         return absorb_small_segments(ids, values, self.spec, setting.min_size)
+
+    def _by_section(self, labels: NDArray[np.uint64]) -> tuple[SegmentationScores, list[float]]:
+        report = evaluate_segmentation(MemoryVolume(labels), self.truth, self.protocol)
+        return report.scores, [getattr(section, self.metric) for _, section in report.sections]
+
+    def _in_3d(self, labels: NDArray[np.uint64]) -> tuple[SegmentationScores, list[float]]:
+        tables = []
+        for box in self.boxes:
+            table = ContingencyTable()
+            table.add(self.truth.values[box.slices()], labels[box.slices()])
+            tables.append(table)
+        whole, count = scores(_sum(tables)), len(tables)
+        parts = []
+        for number in range(count):
+            others = scores(_sum(tables[:number] + tables[number + 1 :]))
+            every, rest = getattr(whole, self.metric), getattr(others, self.metric)
+            parts.append(count * every - (count - 1) * rest)
+        return whole, parts
+
+
+def _sum(tables: Iterable[ContingencyTable]) -> ContingencyTable:
+    total = ContingencyTable()
+    for table in tables:
+        total.merge(table)
+    return total

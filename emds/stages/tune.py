@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emds.errors import BlockError, OutputExistsError, UsageError
+from emds.errors import BlockError, DataError, OutputExistsError, UsageError
 from emds.geometry import Block, Roi
 from emds.io.identity import volume_identity
 from emds.io.volume import CroppedVolume, MemoryVolume, Volume
 from emds.memory import memory_limit
 from emds.metrics import align
+from emds.metrics.contingency import as_ids
 from emds.networks.checkpoint import Checkpoint, save_checkpoint
 from emds.stages.job import Job, Request, prepare
 from emds.stages.label import bytes_per_voxel
@@ -34,6 +35,7 @@ def tune(
     source: Volume,
     labels: Volume,
     *,
+    also: Sequence[Volume] = (),
     out: Path | None = None,
     options: InferenceOptions | None = None,
     metric: Metric = "voi",
@@ -57,6 +59,11 @@ def tune(
     labels : Volume
         Its ground truth; it may be the larger or the smaller of the two, where their positions say
         how they lie.
+    also : sequence of Volume
+        More images of the same voxels with other noise, such as `emds.simulate_noise` makes with
+        other seeds; settings are judged by their mean over all images. One image makes it easy to
+        choose what suits its noise: a single wrong join of two large objects moves a score more
+        than most settings do.
     out : Path, optional
         The new checkpoint; default `default_output`.
     options : InferenceOptions, optional
@@ -83,15 +90,25 @@ def tune(
     if target.exists() and not overwrite:
         raise OutputExistsError(f"{target} exists. Choose another --out, or add --overwrite.")
     asked = options or InferenceOptions()
+    for image in also:
+        if image.shape != source.shape:
+            raise DataError(
+                f"--also {image.location} is {image.shape}, {source.location} is {source.shape} "
+                "(z, y, x); both must be images of the same voxels."
+            )
     region, truth, notes = _common_region(source, labels, asked.roi)
     chosen = replace(asked, roi=region)
-    job = prepare(Request("segment", source.location, str(checkpoint), None, chosen), source, None)
+    jobs = [
+        prepare(Request("segment", image.location, str(checkpoint), None, chosen), image, None)
+        for image in (source, *also)
+    ]
+    job = jobs[0]
     assert job.model is not None
     assert job.labels is not None
     model, spec = job.model.checkpoint, job.labels.scheme.spec
-    _refuse_too_large(job)
-    ids = MemoryVolume(truth.read(), location=labels.location)
-    affinities = _predict(job, told)
+    _refuse_too_large(job, len(jobs))
+    ids = MemoryVolume(as_ids(truth.read(), labels.location), location=labels.location)
+    affinities = [_predict(each, told) for each in jobs]
     judge = Judge(affinities, spec, ids, region.offset, metric)
     bias = model.bias or (0.0,) * spec.channels
     ladders = Ladders.around(Setting(model.mutex_strides, model.min_size, bias), spec)
@@ -118,7 +135,7 @@ def tune(
         str(target),
         notes,
     )
-    save_checkpoint(_tuned(job, report, ids), target)
+    save_checkpoint(_tuned(jobs, report, ids), target)
     return report
 
 
@@ -152,12 +169,14 @@ def _common_region(
     return roi, CroppedVolume(truth, roi.relative_to(labelled.offset)), notes
 
 
-def _refuse_too_large(job: Job) -> None:
+def _refuse_too_large(job: Job, images: int) -> None:
     """Refuse a region whose affinities and watershed do not fit in memory at once."""
     assert job.labels is not None
     spec, limit = job.labels.scheme.spec, memory_limit(job.request.options.max_memory)
-    each = 8 * spec.channels + bytes_per_voxel(spec, job.region.shape[0])  # 8: as they are, biased
-    needed = job.region.size * each
+    # Of each image affinities, as they are and quantized, and ids; of one, what a run needs, too.
+    kept = images * (5 * spec.channels + 8)
+    on_the_way = 4 * spec.channels + bytes_per_voxel(spec, job.region.shape[0])
+    needed = job.region.size * (kept + on_the_way)
     if needed > limit:
         raise UsageError(
             f"tuning holds all affinities in memory: the region {job.region.shape} (z, y, x) takes "
@@ -185,14 +204,15 @@ def _predict(job: Job, told: Progress) -> NDArray[np.float32]:
     return affinities
 
 
-def _tuned(job: Job, report: TuningReport, truth: Volume) -> Checkpoint:
+def _tuned(jobs: Sequence[Job], report: TuningReport, truth: Volume) -> Checkpoint:
     """Return the checkpoint with what was chosen, and a record of why."""
-    assert job.model is not None
+    model = jobs[0].model
+    assert model is not None
     described = report.to_dict()
     record: dict[str, Any] = {
-        "volume": job.history["source"]["identity"],
+        "volumes": [job.history["source"]["identity"] for job in jobs],
         "labels": volume_identity(truth),
-        **described_roi(job.region),
+        **described_roi(jobs[0].region),
         **{name: described[name] for name in ("protocol", "metric", "parts")},
         "tried": len(report.trials),
         "start": described["start"],
@@ -203,5 +223,5 @@ def _tuned(job: Job, report: TuningReport, truth: Volume) -> Checkpoint:
     fields = asdict(report.chosen.setting)
     if not any(fields["bias"]):
         fields["bias"] = ()
-    model = job.model.checkpoint
-    return model.model_copy(update={**fields, "metrics": model.metrics | {"tuning": record}})
+    metrics = model.checkpoint.metrics | {"tuning": record}
+    return model.checkpoint.model_copy(update={**fields, "metrics": metrics})

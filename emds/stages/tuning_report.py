@@ -106,7 +106,7 @@ class TuningReport:
         low, high = self.interval(self.gains)
         name = self.metric.upper()
         lines = [
-            f"{which}: {name} {getattr(trial.scores, self.metric):.4f}, by {self.part_name} "
+            f"{which}: {name} {getattr(trial.scores, self.metric):.4f}, mean of {self.part_name} "
             f"{np.mean(trial.parts):.4f} ({self._range(trial.parts)})"
             for which, trial in (("start", self.start), ("best", self.best))
         ]

@@ -25,12 +25,13 @@ def test_it_prints_what_it_tried_and_writes_a_checkpoint_beside(place, emds):
 
 
 def test_it_prints_one_json_object(place, emds_ok):
-    arguments = (*TUNE, "--metric", "arand", "--out", "mine.pt", "--json")
+    arguments = (*TUNE, "--also", "raw.tif", "--metric", "arand", "--out", "mine.pt", "--json")
     report = json.loads(emds_ok(*arguments))
     assert (report["protocol"], report["metric"], report["out"]) == ("strict", "arand", "mine.pt")
     assert report["best"]["arand"] == min(trial["arand"] for trial in report["trials"])
     tuned = load_checkpoint(place / "mine.pt")
     assert list(tuned.mutex_strides) == report["chosen"]["mutex_strides"]
+    assert len(tuned.metrics["tuning"]["volumes"]) == 2
     assert tuned.metrics["tuning"]["tried"] == len(report["trials"])
     assert emds_ok("info", "mine.pt", "--json")
 
