@@ -54,7 +54,8 @@ class Ladders:
     groups : dict of str to tuple of int
         The channels of each group whose bias is searched.
     rungs : tuple of tuples
-        Strides across sections, strides in them, smallest segment, and the shift of each group.
+        Smallest segment, strides across sections, strides in them, and the shift of each group.
+        What matters least for large objects comes first.
     """
 
     start: Setting
@@ -67,9 +68,9 @@ class Ladders:
         across, *strides = start.mutex_strides
         searched = dict(list(offset_groups(spec).items())[1:])
         rungs = (
+            tuple(sorted({start.min_size, *_SIZES})),
             tuple(sorted({across} if spec.planar else {across, *_STRIDES_ACROSS})),
             tuple(sorted({tuple(strides), *_STRIDES})),
-            tuple(sorted({start.min_size, *_SIZES})),
             *(_SHIFTS for _ in searched),
         )
         return cls(start, searched, rungs)
@@ -83,12 +84,12 @@ class Ladders:
     def bottom(self) -> Point:
         """The point of the start."""
         across, *strides = self.start.mutex_strides
-        own = (across, tuple(strides), self.start.min_size, *(0 for _ in self.groups))
+        own = (self.start.min_size, across, tuple(strides), *(0 for _ in self.groups))
         return tuple(rungs.index(value) for rungs, value in zip(self.rungs, own, strict=True))
 
     def setting(self, point: Point) -> Setting:
         """Return the setting at a point."""
-        across, strides, min_size, *shifts = (
+        min_size, across, strides, *shifts = (
             rungs[rung] for rungs, rung in zip(self.rungs, point, strict=True)
         )
         bias = list(self.start.bias)
@@ -101,7 +102,7 @@ class Ladders:
 def descend(
     start: Point,
     heights: Sequence[int],
-    score: Callable[[Point], float],
+    better: Callable[[Point, Point], bool],
     told: Callable[[int, int], None] = lambda turn, ladder: None,
 ) -> Point:
     """Walk along one ladder after the other while that is better, until no step is.
@@ -112,8 +113,8 @@ def descend(
         Where to begin.
     heights : sequence of int
         Rungs of each ladder.
-    score : callable
-        Of a point; lower is better. No point is asked for twice.
+    better : callable
+        Says whether one point is better than another; never in a circle.
     told : callable
         Told (turn, ladder) whenever a ladder has been tried, both from 1.
 
@@ -124,25 +125,19 @@ def descend(
 
     Examples
     --------
-    >>> descend((0, 4), (6, 6), lambda point: (point[0] - 3) ** 2 + (point[1] - point[0]) ** 2)
+    >>> def score(point):
+    ...     return (point[0] - 3) ** 2 + (point[1] - point[0]) ** 2
+    >>> descend((0, 4), (6, 6), lambda one, other: score(one) < score(other))
     (3, 3)
     """
-    known: dict[Point, float] = {}
-
-    def value(point: Point) -> float:
-        if point not in known:
-            known[point] = score(point)
-        return known[point]
-
     best, turn, moved = start, 0, True
-    value(start)
     while moved:
         turn, moved = turn + 1, False
         for ladder, height in enumerate(heights):
             for step in (1, -1):
                 while 0 <= best[ladder] + step < height:
                     beside = (*best[:ladder], best[ladder] + step, *best[ladder + 1 :])
-                    if value(beside) >= value(best):
+                    if not better(beside, best):
                         break
                     best, moved = beside, True
             told(turn, ladder + 1)

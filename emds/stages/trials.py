@@ -20,6 +20,7 @@ from emds.metrics import (
     evaluate_segmentation,
     scores,
 )
+from emds.metrics.intervals import section_interval
 from emds.metrics.selection import FOLDS
 from emds.segmentation.affinities import AffinitySpec, quantize
 from emds.segmentation.bias import add_to_logits
@@ -30,6 +31,7 @@ from emds.stages.ladders import Setting
 Metric = Literal["voi", "arand"]
 
 _COLUMNS = 4  # along y, and along x
+_RUN = 10  # sections that are drawn together, as elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,11 @@ class Judge:
             every, rest = getattr(whole, self.metric), getattr(others, self.metric)
             parts.append(count * every - (count - 1) * rest)
         return whole, parts
+
+
+def part_interval(parts: Sequence[float], part_name: str) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of what parts say; sections are drawn in runs."""
+    return section_interval(parts, block=_RUN if part_name == "sections" else 1)
 
 
 def _sum(tables: Iterable[ContingencyTable]) -> ContingencyTable:

@@ -24,7 +24,7 @@ from emds.stages.ladders import Ladders, Point, Setting, descend
 from emds.stages.plan import InferenceOptions
 from emds.stages.predict import make_predictor, predict_blocks
 from emds.stages.provenance import described_roi
-from emds.stages.trials import Judge, Metric, Trial
+from emds.stages.trials import Judge, Metric, Trial, part_interval
 from emds.stages.tuning_report import TuningReport
 
 Progress = Callable[[int, int, str], None]
@@ -45,10 +45,10 @@ def tune(
     """Choose mutex strides, smallest segment and biases, and write a checkpoint that has them.
 
     Affinities are predicted once and held in memory; every setting makes labels of them. The walk
-    (`emds.stages.ladders.descend`) begins with what the checkpoint has. Its best is taken if
-    choosing pays on parts of the volume that had no say in it: the 95 % interval of the mean gain
-    there must lie above 0 (`emds.metrics.selection`). Else the checkpoint keeps what it had, which
-    the new file says.
+    (`emds.stages.ladders.descend`) begins with what the checkpoint has, and takes a step if the
+    score is better and the 95 % interval of the mean gain over the parts of the volume lies above
+    0. Where it ends is taken if choosing pays on parts that had no say in it, by the same measure
+    (`emds.metrics.selection`). Else the checkpoint keeps what it had, which the new file says.
 
     Parameters
     ----------
@@ -114,17 +114,22 @@ def tune(
     ladders = Ladders.around(Setting(model.mutex_strides, model.min_size, bias), spec)
     trials: dict[Point, Trial] = {}
 
-    def score(point: Point) -> float:
-        trials[point] = judge(ladders.setting(point))
-        value: float = getattr(trials[point].scores, metric)
-        return value
+    def trial(point: Point) -> Trial:
+        if point not in trials:
+            trials[point] = judge(ladders.setting(point))
+        return trials[point]
+
+    def better(one: Point, other: Point) -> bool:
+        new, old = trial(one), trial(other)
+        ahead = getattr(new.scores, metric) < getattr(old.scores, metric)
+        gains = [before - now for before, now in zip(old.parts, new.parts, strict=True)]
+        return bool(ahead and part_interval(gains, judge.part_name)[0] > 0)
 
     def told_of(turn: int, ladder: int) -> None:
-        best = min(getattr(trial.scores, metric) for trial in trials.values())
-        what = f"round {turn}, {len(trials)} settings, best {metric.upper()} {best:.4f}"
-        told(ladder, len(ladders.heights), what)
+        told(ladder, len(ladders.heights), f"round {turn}, {len(trials)} settings tried")
 
-    best = descend(ladders.bottom, ladders.heights, score, told_of)
+    trial(ladders.bottom)
+    best = descend(ladders.bottom, ladders.heights, better, told_of)
     report = TuningReport(
         judge.protocol,
         metric,

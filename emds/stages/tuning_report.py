@@ -8,11 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from emds.metrics.intervals import section_interval
 from emds.metrics.selection import held_out_gains
-from emds.stages.trials import Metric, Trial
-
-_RUN = 10  # sections that are drawn together, as elsewhere
+from emds.stages.trials import Metric, Trial, part_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +27,7 @@ class TuningReport:
     trials : tuple of Trial
         In the order in which they were tried; the first is the checkpoint as it was.
     best : Trial
-        The one with the lowest score.
+        Where the walk ended; one with a lower score may be among the trials, ahead by chance.
     out : str
         The checkpoint that was written.
     notes : tuple of str
@@ -69,7 +66,7 @@ class TuningReport:
 
     def interval(self, parts: Sequence[float]) -> tuple[float, float]:
         """Return the 95 % interval of the mean over the parts."""
-        return section_interval(parts, block=_RUN if self.part_name == "sections" else 1)
+        return part_interval(parts, self.part_name)
 
     def to_dict(self) -> dict[str, Any]:
         """Return one JSON object."""

@@ -28,7 +28,7 @@ def test_it_prints_one_json_object(place, emds_ok):
     arguments = (*TUNE, "--also", "raw.tif", "--metric", "arand", "--out", "mine.pt", "--json")
     report = json.loads(emds_ok(*arguments))
     assert (report["protocol"], report["metric"], report["out"]) == ("strict", "arand", "mine.pt")
-    assert report["best"]["arand"] == min(trial["arand"] for trial in report["trials"])
+    assert report["best"]["arand"] <= report["start"]["arand"]
     tuned = load_checkpoint(place / "mine.pt")
     assert list(tuned.mutex_strides) == report["chosen"]["mutex_strides"]
     assert len(tuned.metrics["tuning"]["volumes"]) == 2
