@@ -195,6 +195,15 @@ MinSize = Annotated[
     ),
 ]
 
+LinkSections = Annotated[
+    float | None,
+    typer.Option(
+        metavar="IOU",
+        help="Where sections are segmented one by one: let segments of neighbouring ones be one "
+        "that are each other's best match and share this much of what they cover, such as 0.5.",
+    ),
+]
+
 LabelBlockShape = Annotated[
     Triple | None,
     typer.Option(

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FiniteFloat,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from torch import Tensor
 
 import emds
@@ -46,6 +53,9 @@ class Checkpoint(BaseModel):
         On which voxels mutex edges are used.
     min_size : int
         Segments smaller than this, in voxels, join a neighbour.
+    bias : tuple of float
+        Added to the logits of each offset's affinities before they are stored or segmented, see
+        `emds.segmentation.bias`; empty where nothing is. The fusion network sees them without.
     intensity : Intensity
         Normalisation of the input.
     crop : int
@@ -64,6 +74,7 @@ class Checkpoint(BaseModel):
     attractive: tuple[bool, ...] = ()
     mutex_strides: Triple = (1, 5, 5)
     min_size: int = 0
+    bias: tuple[FiniteFloat, ...] = ()
     intensity: Intensity = Intensity()
     crop: int
     voxel_size: tuple[float, float, float] | None = None
@@ -80,6 +91,14 @@ class Checkpoint(BaseModel):
     @classmethod
     def _complete(cls, values: dict[str, Any]) -> dict[str, Any]:
         return build_architecture(values).to_dict()
+
+    @field_validator("bias")
+    @classmethod
+    def _one_per_offset(cls, bias: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        offsets = info.data.get("offsets", ())
+        if bias and len(bias) != len(offsets):
+            raise ValueError(f"{len(bias)} biases for {len(offsets)} offsets")
+        return bias
 
     def build(self) -> JointNetwork:
         """Return the network with these weights, in evaluation mode.

@@ -297,6 +297,7 @@ def _label_settings(
         min_size=min_size if options.min_size is None else options.min_size,
         backend=options.backend,
         stitch=options.stitch,
+        link_sections=options.link_sections,
     )
 
 

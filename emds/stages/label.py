@@ -14,6 +14,7 @@ from emds.geometry import Block, Roi, Triple
 from emds.io.writable import clipped_chunks
 from emds.memory import memory_limit
 from emds.segmentation.affinities import AffinitySpec
+from emds.segmentation.linking import check_threshold, link_sections
 from emds.segmentation.mutex_watershed import mutex_watershed
 from emds.segmentation.scheme import BlockwiseScheme
 from emds.segmentation.small_segments import absorb_small_segments, check_min_size
@@ -38,12 +39,16 @@ class LabelSettings:
         How blocks become one volume: ``exact`` has the result of the whole volume at once.
         ``overlap`` segments each block for itself and joins what covers the same voxels, an
         approximation for a residual graph that is too large. ``none`` leaves them apart.
+    link_sections : float or None
+        The least overlap at which segments of neighbouring sections are one, see
+        `emds.segmentation.linking`; None leaves sections apart that no offset connects.
     """
 
     mutex_strides: Triple = (1, 1, 1)
     min_size: int = 0
     backend: Literal["numba", "elf"] = "numba"
     stitch: Stitch = "exact"
+    link_sections: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +119,19 @@ def plan_labels(
             "section that is skipped would have no mutex edge and fall into one segment."
         )
     check_min_size(settings.min_size)
+    if settings.link_sections is not None:
+        check_threshold(settings.link_sections)
+        if not spec.planar:
+            raise UsageError(
+                "--link-sections is for models that take sections one by one; the offsets of this "
+                "one leave the section, so ids continue through the volume anyway. Leave it out."
+            )
     chunk_shape = clipped_chunks(None, shape)
     memory = memory_limit(options.max_memory)
     whole = chunk_shape[:1] + shape[1:] if spec.planar else shape
     in_one = settings.backend == "elf" and settings.stitch == "exact"
     asked = options.label_block_shape or (whole if in_one else None)
-    most = int(memory / 2 / _bytes_per_voxel(spec, chunk_shape[0]))
+    most = int(memory / 2 / bytes_per_voxel(spec, chunk_shape[0]))
     if spec.planar or asked is not None:
         block_shape = grown_block(chunk_shape, shape, most, asked)
     else:
@@ -163,7 +175,7 @@ def _overlap(spec: AffinitySpec) -> Triple:
     return z, y, x
 
 
-def _bytes_per_voxel(spec: AffinitySpec, depth: int) -> float:
+def bytes_per_voxel(spec: AffinitySpec, depth: int) -> float:
     """Return what a voxel of a block takes at most.
 
     The watershed takes about ten bytes an edge, of a section at a time where no edge leaves it.
@@ -191,4 +203,6 @@ def label_affinities(
     )
     if settings.min_size > 1:
         ids = absorb_small_segments(ids, values, spec, settings.min_size)
+    if settings.link_sections is not None:
+        ids = link_sections(ids, settings.link_sections)
     return ids

@@ -111,5 +111,12 @@ def _labelling(job: Job) -> list[Phase]:
             Phase("touch", "blocks measured", segment.touching, count, has_table("touch"), box),
             Phase("absorb", "small segments joined", segment.absorbing, 1, has_column("joined")),
         ]
+    if plan.settings.link_sections is not None:
+        phases += [
+            Phase(
+                "overlay", "blocks overlaid", segment.overlaying, count, has_table("overlay"), box
+            ),
+            Phase("link", "sections linked", segment.linking, 1, has_column("linked")),
+        ]
     phases.append(Phase("relabel", "blocks labelled", segment.relabelling, count, has_labels, box))
     return phases

@@ -68,6 +68,9 @@ class InferenceOptions:
         On which voxels mutex edges are used; default: the checkpoint's.
     min_size : int or None
         Segments smaller than this, in voxels, join a neighbour; default: the checkpoint's.
+    link_sections : float or None
+        The least overlap at which segments of neighbouring sections are one; for models that take
+        sections one by one.
     label_block_shape : (z, y, x) or None
         Unit of work of the mutex watershed; rounded up to whole chunks. Does not change the
         result.
@@ -95,6 +98,7 @@ class InferenceOptions:
     stitch: Stitch = "exact"
     mutex_strides: Triple | None = None
     min_size: int | None = None
+    link_sections: float | None = None
     label_block_shape: Triple | None = None
     max_memory: int | None = None
     max_residual: int | None = None

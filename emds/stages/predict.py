@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from emds.geometry import Block, Roi
 from emds.io import read_padded
 from emds.networks.device import choose_device
 from emds.segmentation.affinities import quantize
+from emds.segmentation.bias import add_to_logits
 from emds.stages.arrays import Arrays
 from emds.stages.job import Job
 from emds.symmetry import SYMMETRIES
@@ -38,25 +39,18 @@ def predicting(job: Job, arrays: Arrays, worker: int) -> BlockWork:
     assert model is not None
     plan = model.plan
     predictor = make_predictor(job, worker)
+    bias = model.checkpoint.bias
     every = plan.blocks()
 
-    def read(roi: Roi) -> NDArray[Any]:
-        return read_padded(job.source, roi)
-
     def store(block: Block, values: NDArray[np.float32]) -> None:
-        roi = block.write_roi
-        if not np.isfinite(values).all():
-            raise DataError(
-                f"the network gave values that are not finite at {roi.offset} to {roi.end}: the "
-                "checkpoint is broken, or --precision bf16 is too coarse for it."
-            )
-        inside = roi.relative_to(plan.roi.offset)
+        inside = block.write_roi.relative_to(plan.roi.offset)
         first = 0
         for array in arrays.predictions:
             if array.channels is None:
                 array.write(inside, _cast(values[first], array.dtype))
             else:
-                array.write(inside, quantize(values[first : first + array.channels]))
+                affinities = values[first : first + array.channels]
+                array.write(inside, quantize(add_to_logits(affinities, bias)))
             array.sync(inside)
             first += array.channels or 1
 
@@ -65,9 +59,51 @@ def predicting(job: Job, arrays: Arrays, worker: int) -> BlockWork:
             store(block, values)
             done(block.index)
 
-        stream_blocks(read, write, predictor, plan.grid, (every[n] for n in blocks))
+        predict_blocks(job, predictor, (every[n] for n in blocks), write)
 
     return work
+
+
+def predict_blocks(
+    job: Job,
+    predictor: AveragedPredictor,
+    blocks: Iterable[Block],
+    write: Callable[[Block, NDArray[np.float32]], None],
+) -> None:
+    """Apply the network of a job to blocks of ``job.model.plan``.
+
+    Parameters
+    ----------
+    job : Job
+        With a model.
+    predictor : AveragedPredictor
+        From `make_predictor`.
+    blocks : iterable of Block
+        What to predict, in order.
+    write : callable
+        Takes a block and its (channels, z, y, x) values, the affinities still as the network gave
+        them, without the bias of the checkpoint; see `emds.tiling.stream.stream_blocks`.
+
+    Raises
+    ------
+    DataError
+        If the network gives values that are not finite.
+    """
+    assert job.model is not None
+
+    def read(roi: Roi) -> NDArray[Any]:
+        return read_padded(job.source, roi)
+
+    def check(block: Block, values: NDArray[np.float32]) -> None:
+        roi = block.write_roi
+        if not np.isfinite(values).all():
+            raise DataError(
+                f"the network gave values that are not finite at {roi.offset} to {roi.end}: the "
+                "checkpoint is broken, or --precision bf16 is too coarse for it."
+            )
+        write(block, values)
+
+    stream_blocks(read, check, predictor, job.model.plan.grid, blocks)
 
 
 def make_predictor(job: Job, worker: int) -> AveragedPredictor:

@@ -23,6 +23,13 @@ from emds.segmentation.blockwise import (
     values_on,
 )
 from emds.segmentation.contraction import contract
+from emds.segmentation.linking import (
+    SectionOverlaps,
+    join_sections,
+    merge_overlaps,
+    overlap_roi,
+    section_overlaps_of_block,
+)
 from emds.segmentation.mutex_watershed import warn_if_inverted
 from emds.segmentation.pieces import merge_pieces, node_starts, nodes_of
 from emds.segmentation.small_segments import (
@@ -212,20 +219,50 @@ def absorbing(job: Job, arrays: Arrays, worker: int) -> BlockWork:
     return each(do)
 
 
+def overlaying(job: Job, arrays: Arrays, worker: int) -> BlockWork:
+    """Count what segments of neighbouring sections share."""
+    plan, tables = _plan(job), arrays.tables
+    segments = _segments(tables, _unlinked(plan))
+
+    def do(number: int) -> None:
+        block = plan.blocks[number]
+        fragments = _there(arrays.fragments).read(plan.inside(overlap_roi(plan.scheme, block)))
+        found = section_overlaps_of_block(fragments, plan.scheme, block, segments)
+        tables.save("overlay", number, **found._asdict())
+
+    return each(do)
+
+
+def linking(job: Job, arrays: Arrays, worker: int) -> BlockWork:
+    """Decide which segments of neighbouring sections are one."""
+    plan, tables = _plan(job), arrays.tables
+    threshold = plan.settings.link_sections
+    assert threshold is not None
+
+    def do(_: int) -> None:
+        parts = [SectionOverlaps(**tables.load("overlay", block.index)) for block in plan.blocks]
+        sizes = np.array(tables.column("segment_sizes"))
+        column = _unlinked(plan)
+        names = np.arange(sizes.size) if column is None else tables.column(column).astype(np.int64)
+        pixels = np.zeros(int(names.max(initial=0)) + 1, dtype=np.int64)
+        np.add.at(pixels, names, sizes)
+        joined = join_sections(merge_overlaps(parts), pixels, threshold)
+        tables.save_column("linked", joined[names])
+
+    return each(do)
+
+
 def relabelling(job: Job, arrays: Arrays, worker: int) -> BlockWork:
     """Write the final ids."""
     plan, labels = _plan(job), _there(arrays.labels)
-    segments = _segments(arrays.tables)
-    joined = None
-    if plan.settings.min_size > 1 and not plan.independent:
-        joined = arrays.tables.column("joined")
+    linked = plan.settings.link_sections is not None
+    segments = _segments(arrays.tables, "linked" if linked else _unlinked(plan))
 
     def do(number: int) -> None:
         block = plan.blocks[number]
         roi = plan.inside(block.write_roi)
         fragments = _there(arrays.fragments).read(roi)
-        found = values_on(segments, fragments, plan.scheme, block.write_roi)
-        labels.write(roi, found if joined is None else joined[found])
+        labels.write(roi, values_on(segments, fragments, plan.scheme, block.write_roi))
         labels.sync(roi)
 
     return each(do)
@@ -237,12 +274,19 @@ def label_roi(job: Job, number: int) -> Roi:
     return plan.inside(plan.blocks[number].write_roi)
 
 
-def _segments(tables: Tables) -> Callable[[int], NDArray[np.uint64]]:
-    """Return the look-up of the segments of a block's fragments."""
+def _unlinked(plan: LabelPlan) -> str | None:
+    """Return the column that renames the segments before sections are linked, if there is one."""
+    return "joined" if plan.settings.min_size > 1 and not plan.independent else None
+
+
+def _segments(tables: Tables, column: str | None = None) -> Callable[[int], NDArray[np.uint64]]:
+    """Return the look-up of the segments of a block's fragments, renamed by a column if named."""
+    names = tables.column(column) if column is not None else None
 
     @lru_cache(maxsize=AROUND)
     def segments(number: int) -> NDArray[np.uint64]:
-        return tables.load("segments", number)["segments"]
+        found: NDArray[np.uint64] = tables.load("segments", number)["segments"]
+        return found if names is None else np.asarray(names[found])
 
     return segments
 

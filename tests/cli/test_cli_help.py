@@ -2,7 +2,7 @@
 
 import typer
 
-from emds.cli import commands, inference, noise, options, reproduce, upkeep
+from emds.cli import commands, inference, noise, options, reproduce, tuning, upkeep
 from emds.cli.app import app
 from emds.config import PRESETS, TrainConfig
 from emds.datasets import PUBLISHED
@@ -13,7 +13,7 @@ from emds.stages.plan import InferenceOptions
 from emds.training.recipes import RECIPES
 
 NAMES = ["simulate-noise", "estimate-noise", "train", "denoise", "segment", "run", "merge"]
-NAMES += ["evaluate", "check", "pyramid", "reproduce", "info", "demo"]
+NAMES += ["evaluate", "check", "pyramid", "reproduce", "info", "demo", "tune"]
 
 
 def test_every_command_has_help_with_an_example(emds_ok):
@@ -75,7 +75,7 @@ def test_commands_hold_no_loops():
     import ast
     from pathlib import Path
 
-    for module in (commands, inference, noise, reproduce, upkeep):
+    for module in (commands, inference, noise, reproduce, tuning, upkeep):
         tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
         loops = [node for node in ast.walk(tree) if isinstance(node, ast.For | ast.While)]
         assert loops == []

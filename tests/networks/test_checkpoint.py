@@ -70,6 +70,25 @@ def test_a_file_from_before_there_were_stacks_holds_a_network_of_one_section(tmp
         )
 
 
+def test_a_bias_comes_back_and_a_file_from_before_there_was_one_has_none(tmp_path):
+    bias = tuple(channel / 4 for channel in range(10))
+    save_checkpoint(make_checkpoint(bias=bias), tmp_path / "new.pt")
+    assert load_checkpoint(tmp_path / "new.pt").bias == bias
+    content = torch.load(tmp_path / "new.pt", weights_only=True)
+    del content["bias"]
+    torch.save(content, tmp_path / "old.pt")
+    assert load_checkpoint(tmp_path / "old.pt").bias == ()
+
+
+@pytest.mark.parametrize("bias", [[0.0] * 9, [float("nan")] * 10, [float("inf")] * 10])
+def test_a_bias_that_is_no_number_for_each_offset_is_refused(tmp_path, bias):
+    save_checkpoint(make_checkpoint(), tmp_path / "model.pt")
+    content = torch.load(tmp_path / "model.pt", weights_only=True)
+    torch.save(content | {"bias": bias}, tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match="malformed fields: bias"):
+        load_checkpoint(tmp_path / "model.pt")
+
+
 @pytest.mark.parametrize(
     ("depth", "voxel_size", "sections", "parameters"),
     [
