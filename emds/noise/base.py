@@ -63,9 +63,10 @@ class NoiseModel(ABC):
 
     @abstractmethod
     def deviations(self, grey: float) -> tuple[float, float]:
-        """Return the least and the greatest standard deviation at a clean grey level.
+        """Return the least and the greatest standard deviation where the mean is a grey level.
 
-        Before rounding and clipping, grey levels.
+        Before rounding and clipping, grey levels; the mean is that of the noisy image, which film
+        noise may have darkened.
 
         Examples
         --------

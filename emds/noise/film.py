@@ -73,8 +73,8 @@ class Film(NoiseModel):
 
     @override
     def deviations(self, grey: float) -> tuple[float, float]:
-        _, gain, _, _ = self.multiplier
-        return gain * grey, gain * grey
+        centre, gain, _, _ = self.multiplier
+        return gain / centre * grey, gain / centre * grey
 
     @override
     def apply(
