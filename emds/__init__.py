@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from emds.noise import add_noise, make_noise_model
     from emds.segmentation.affinities import AffinitySpec
     from emds.segmentation.mutex_watershed import mutex_watershed
-    from emds.stages.adapt import adapt
-    from emds.stages.adapt_plan import AdaptOptions
     from emds.stages.estimate_noise import estimate_noise
     from emds.stages.evaluate import evaluate
     from emds.stages.inference import denoise, run, segment
@@ -29,12 +27,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "AdaptOptions",
     "AffinitySpec",
     "EmdsError",
     "InferenceOptions",
     "__version__",
-    "adapt",
     "add_noise",
     "create_volume",
     "denoise",
@@ -51,10 +47,8 @@ __all__ = [
 ]
 
 _HOME = {
-    "AdaptOptions": "emds.stages.adapt_plan",
     "AffinitySpec": "emds.segmentation.affinities",
     "InferenceOptions": "emds.stages.plan",
-    "adapt": "emds.stages.adapt",
     "add_noise": "emds.noise",
     "create_volume": "emds.io",
     "denoise": "emds.stages.inference",

@@ -44,11 +44,11 @@ def adapt(
     ] = False,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Fit a checkpoint to the noise of a volume, without clean images.
+    """Fit a checkpoint to a noisy volume.
 
-    Denoiser and fusion learn to predict hidden places from what is around them; the segmenter
-    stays. Printed are the errors on held-out sections before and after. If they did not fall
-    beyond chance, no checkpoint is written, and the exit code is 3.
+    No clean image is needed: denoiser and fusion learn to predict hidden places from what is
+    around them; the segmenter stays. Printed are the errors on held-out sections before and
+    after. If they did not fall beyond chance, no checkpoint is written, and the exit code is 3.
     """
     from emds.io import open_volume
     from emds.stages.adapt import adapt as stage
