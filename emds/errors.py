@@ -7,7 +7,8 @@
     │   └── ConfigError    2   a wrong key or value in a config file or --set
     ├── DataError          3   an input that cannot be read, or is not what it must be
     │   ├── VolumeError    3   a file, key or array
-    │   └── CheckpointError 3  a model file
+    │   ├── CheckpointError 3  a model file
+    │   └── NoGainError  3   noisy data that a checkpoint gains nothing from; use it as it is
     ├── OutputExistsError  4   the output is already there
     ├── IncompleteError    5   part of the work failed; the rest is kept
     └── InterruptedRunError 75   stopped by a signal; resumable
@@ -46,6 +47,10 @@ class VolumeError(DataError):
 
 class CheckpointError(DataError):
     """A model file cannot be read, or does not fit what is asked of it."""
+
+
+class NoGainError(DataError):
+    """Adapting a checkpoint to a volume made it no better, so none was written."""
 
 
 class OutputExistsError(EmdsError):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import emds
-from emds.cli import commands, inference, noise, reproduce, tuning, upkeep
+from emds.cli import adapt, commands, inference, noise, reproduce, tuning, upkeep
 from emds.cli.console import Console, show_messages
 from emds.cli.reporting import ReportingGroup
 
@@ -32,6 +32,7 @@ _EXAMPLES: dict[Callable[..., None], str] = {
     noise.estimate_noise: "emds estimate-noise noisy.zarr --plot noise.svg",
     commands.train: "emds train raw.tif labels.tif --preset cpu --out runs/mine",
     tuning.tune: "emds tune model.pt noisy.zarr gt.h5 --out tuned.pt",
+    adapt.adapt: "emds adapt model.pt noisy.zarr --out adapted.pt",
     inference.denoise: "emds denoise noisy.zarr --out denoised.zarr",
     inference.segment: "emds segment noisy.zarr --checkpoint model.pt --out seg.zarr",
     inference.run: "emds run noisy.zarr --checkpoint model.pt --out seg.zarr",

@@ -271,6 +271,14 @@ TrainSections = Annotated[Any, _sections("--train", "Sections to train on, end e
 ValidationSections = Annotated[
     Any, _sections("--validation", "Sections held out for choosing the best checkpoint.")
 ]
+HeldOutSections = Annotated[
+    Any,
+    _sections(
+        "--held-out",
+        "Sections to judge by, never to learn from, end excluded.  [default: the last third of "
+        "the region, from 4 to 24 of them]",
+    ),
+]
 InitialParts = Annotated[
     list[Any] | None,
     typer.Option(

@@ -64,6 +64,9 @@ class Checkpoint(BaseModel):
         Nanometres of the training data.
     recipe, noise, config, data_hash, metrics, versions, license, attribution
         How the weights came to be.
+    adaptation : dict
+        What they were fine-tuned on since, from which checkpoint, and what it gained; see
+        `emds.stages.adapt`. Empty otherwise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -83,6 +86,7 @@ class Checkpoint(BaseModel):
     config: dict[str, Any] = {}
     data_hash: str = ""
     metrics: dict[str, Any] = {}
+    adaptation: dict[str, Any] = {}
     versions: dict[str, str] = {}
     license: str = "unstated"
     attribution: str = ""

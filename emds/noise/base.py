@@ -62,6 +62,25 @@ class NoiseModel(ABC):
         return {name: float(rng.uniform(*getattr(self, name))) for name in self.drawn}
 
     @abstractmethod
+    def deviations(self, grey: float) -> tuple[float, float]:
+        """Return the least and the greatest standard deviation where the mean is a grey level.
+
+        Before rounding and clipping, grey levels; the mean is that of the noisy image, which film
+        noise may have darkened.
+
+        Examples
+        --------
+        >>> from emds.noise import Film, Gaussian
+        >>> Gaussian(sigma=(10, 20)).deviations(128.0), Film(mode="unitmean").deviations(100.0)
+        ((10.0, 20.0), (25.0, 25.0))
+        """
+
+    @property
+    def length(self) -> float:
+        """Voxels along a row or column that share one noise value; 1 for white noise."""
+        return 1.0
+
+    @abstractmethod
     def apply(
         self,
         image: NDArray[np.uint8],

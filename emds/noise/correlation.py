@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 _NO_CORRELATION = 0.03  # what is left of the image correlates this much at most
 _CELL = 8
-_TAIL = 0.05  # where the sum for the length ends
+_TAIL = 0.05  # about 0: where the sum for the length ends
 
 
 def autocorrelation(lagged: Floats) -> Floats:
@@ -51,8 +51,26 @@ def correlation_length(correlation: Floats) -> float:
     >>> correlation_length(np.array([1.0, 0.0])), correlation_length(np.array([1, 0.5, 0.0]))
     (1.0, 2.0)
     """
+    return 1.0 + 2.0 * float(correlation[1 : _end(correlation)].sum())
+
+
+def correlation_reach(correlation: Floats) -> int:
+    """Return the greatest lag at which noise resembles itself; 0 for white noise.
+
+    Noise that was averaged over K voxels reaches K - 1.
+
+    Examples
+    --------
+    >>> correlation_reach(np.array([1.0, 0.0])), correlation_reach(np.array([1, 0.67, 0.33, 0.0]))
+    (0, 2)
+    """
+    return _end(correlation) - 1
+
+
+def _end(correlation: Floats) -> int:
+    """Return the first lag at which the correlation is about 0, or the number of lags."""
     ends = np.flatnonzero(correlation < _TAIL)
-    return 1.0 + 2.0 * float(correlation[1 : ends[0] if ends.size else None].sum())
+    return int(ends[0]) if ends.size else len(correlation)
 
 
 def passed_by(weights: Sequence[float], correlation: Floats) -> float:

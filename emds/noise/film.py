@@ -66,6 +66,16 @@ class Film(NoiseModel):
         gain = self.maximum / (5.4 + 4.7)
         return 5.4 * gain, gain, 0.0, self.maximum
 
+    @property
+    @override
+    def length(self) -> float:
+        return float(self.kernel)
+
+    @override
+    def deviations(self, grey: float) -> tuple[float, float]:
+        centre, gain, _, _ = self.multiplier
+        return gain / centre * grey, gain / centre * grey
+
     @override
     def apply(
         self,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from emds.noise.clipping import VarianceLaw, clipped_law
+from emds.noise.clipping import VarianceLaw, clipped_law, clipped_moments
 from emds.noise.grey_range import GreyRange
 from emds.noise.patches import Patches
 
@@ -94,6 +94,15 @@ class CurveFit:
     law: VarianceLaw
     expected: Floats
     misfit: float
+
+    def variance(self, grey: Floats) -> Floats:
+        """Return the variance at mean grey levels, both before clipping; above 0 everywhere."""
+        return _variance(self.kind, self.height, self.slope, self.centre, grey)
+
+    def mean_after_clipping(self, grey: Floats, levels: GreyRange) -> Floats:
+        """Return the mean noisy value of places that were `grey` before the noise."""
+        deviation = np.sqrt(self.variance(grey))
+        return clipped_moments(grey, deviation, levels.low, levels.high)[0]
 
 
 def measure_curve(
@@ -208,13 +217,18 @@ def _scale(curve: NoiseCurve, kind: Kind, height: float) -> Floats:
 
 
 def _law(kind: Kind, parameters: Floats, centre: float, levels: GreyRange) -> VarianceLaw:
-    height, slope = max(float(parameters[0]), _LEAST_VARIANCE), float(parameters[1])
+    height, slope = float(parameters[0]), float(parameters[1])
 
     def before(grey: Floats) -> Floats:
-        away = grey - centre if kind == "line" else np.square(grey) - centre**2
-        return np.maximum(height + slope * away, _FLOOR * height)
+        return _variance(kind, height, slope, centre, grey)
 
     return clipped_law(before, levels.low, levels.high)
+
+
+def _variance(kind: Kind, height: float, slope: float, centre: float, grey: Floats) -> Floats:
+    height = max(height, _LEAST_VARIANCE)
+    away = grey - centre if kind == "line" else np.square(grey) - centre**2
+    return np.maximum(height + slope * away, _FLOOR * height)
 
 
 def _expected(curve: NoiseCurve, law: VarianceLaw) -> Floats:

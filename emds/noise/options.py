@@ -33,6 +33,11 @@ def as_range(kind: str, name: str, value: object, low: float, high: float) -> Ra
     )
 
 
+def as_pair(value: float | Range) -> Range:
+    """Return the two ends of an option that `as_range` has read."""
+    return value if isinstance(value, tuple) else (value, value)
+
+
 def as_number(kind: str, name: str, value: object, above: float, most: float) -> float:
     """Read a number in (above, most]."""
     if _is_number(value) and above < value <= most:

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from emds.geometry import Triple
 from emds.noise.base import NoiseModel, Parameters
-from emds.noise.options import Range, as_choice, as_range
+from emds.noise.options import Range, as_choice, as_pair, as_range
 
 # Largest standard deviation (grey levels) and dose (electrons per grey level) taken: far past
 # either, every image is black and white, or as good as clean.
@@ -43,6 +43,17 @@ class SensorNoise(NoiseModel):
         scale : float
             Grey levels per count; 0 where there is no Poisson part.
         """
+
+    @override
+    def deviations(self, grey: float) -> tuple[float, float]:
+        level = int(np.clip(round(grey), 0, 255))
+        counted = [self.response(lam) for lam in as_pair(getattr(self, "lam", 0.0))]
+        shot = sorted(means[level] * scale**2 for _, means, scale in counted)
+        readout = as_pair(getattr(self, "sigma", 0.0))
+        low, high = (
+            np.hypot(sigma, variance**0.5) for sigma, variance in zip(readout, shot, strict=True)
+        )
+        return float(low), float(high)
 
     @override
     def apply(

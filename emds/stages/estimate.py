@@ -16,6 +16,7 @@ from emds.io import read_padded
 from emds.memory import memory_limit
 from emds.stages.job import Job
 from emds.stages.phases import phases_of
+from emds.stages.unfamiliar import warn_if_unfamiliar
 
 logger = logging.getLogger("emds")
 
@@ -82,6 +83,8 @@ def check_disk(job: Job, out: Path) -> None:
 def estimate(job: Job, execution: Execution) -> dict[str, Any]:
     """Describe a run: blocks, tiles, memory, disk, and time by a measurement on a few tiles.
 
+    Warns of what a run would warn of.
+
     Parameters
     ----------
     job : Job
@@ -94,6 +97,7 @@ def estimate(job: Job, execution: Execution) -> dict[str, Any]:
     dict
         JSON primitives; bytes and seconds.
     """
+    warn_if_unfamiliar(job)
     sizes = disk_bytes(job)
     described: dict[str, Any] = {
         "region": {"offset": list(job.region.offset), "shape": list(job.region.shape)},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from emds.errors import DataError, OutputExistsError, UsageError
 from emds.geometry import Roi
 from emds.io.volume import Volume
 from emds.noise.correlation import section_correlation
-from emds.noise.estimate import estimate_from_patches
+from emds.noise.estimate import NoiseEstimate, estimate_from_patches
 from emds.noise.grey_range import GreyRange, grey_range, join_ranges
 from emds.noise.noise_plot import draw_noise_curve
 from emds.noise.patches import Patches, join_patches, measure_patches
@@ -89,6 +89,48 @@ def estimate_noise(
         _check_plot(Path(plot), source, overwrite)
     sampling, resampling = np.random.default_rng(seed).spawn(2)
     boxes = _sample_boxes(region, voxels, sampling)
+    estimate, alike = estimate_from_boxes(
+        source, boxes, offset=offset, rng=resampling, progress=progress
+    )
+    if plot is not None:
+        Path(plot).write_text(draw_noise_curve(estimate, source.location), encoding="utf-8")
+    made = provenance("estimate-noise", source, **described_roi(region), seed=seed, voxels=voxels)
+    return NoiseReport(estimate, str(source.dtype), alike, made)
+
+
+def estimate_from_boxes(
+    source: Volume,
+    boxes: Sequence[Roi],
+    *,
+    offset: float | None = None,
+    rng: np.random.Generator,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> tuple[NoiseEstimate, float]:
+    """Estimate the noise from these boxes of a volume, read one at a time.
+
+    Parameters
+    ----------
+    source : Volume
+        Any type, no channels.
+    boxes : sequence of Roi
+        At least one; neighbours in the sequence are near in the volume.
+    offset, progress
+        As in `estimate_noise`.
+    rng : numpy.random.Generator
+        For the bootstrap.
+
+    Returns
+    -------
+    estimate : NoiseEstimate
+        Of all boxes together.
+    alike : float
+        Correlation of adjacent sections, coarsely seen.
+
+    Raises
+    ------
+    DataError
+        If there are too few voxels that are not constant.
+    """
     chosen = boxes[:: -(-len(boxes) // _LOOKED_AT)]
     alike = section_correlation(source.read(box) for box in chosen)
     stack = min(box.shape[0] for box in boxes) >= 3 and alike >= _ALIKE
@@ -101,12 +143,9 @@ def estimate_noise(
         if progress:
             progress(index + 1, len(boxes), "estimate-noise")
     estimate = estimate_from_patches(
-        join_patches(tables), join_ranges(ranges), stack=stack, offset=offset, rng=resampling
+        join_patches(tables), join_ranges(ranges), stack=stack, offset=offset, rng=rng
     )
-    if plot is not None:
-        Path(plot).write_text(draw_noise_curve(estimate, source.location), encoding="utf-8")
-    made = provenance("estimate-noise", source, **described_roi(region), seed=seed, voxels=voxels)
-    return NoiseReport(estimate, str(source.dtype), alike, made)
+    return estimate, alike
 
 
 def _check(source: Volume, region: Roi, offset: float | None, voxels: int, seed: int) -> None:

@@ -32,6 +32,7 @@ from emds.stages.job import Job, Request, open_inputs, prepare
 from emds.stages.phases import phases_of
 from emds.stages.provenance import refuse_own_input
 from emds.stages.runner import Notes, Progress, Runner
+from emds.stages.unfamiliar import warn_if_unfamiliar
 
 
 def execute(
@@ -89,6 +90,7 @@ def execute(
         request = request.with_blocks_of(Request.from_dict(RunRecord.load(record).request))
     job = prepare(request, source, mask)
     refuse_own_input(out, source, mask)
+    begins = overwrite or not record.is_file()
     if not record.is_file():
         check_disk(job, Path(out))
     elif overwrite:
@@ -97,6 +99,8 @@ def execute(
     container = create_container(out, overwrite=overwrite, claim=claim)
     try:
         arrays = _set_up(container, job)
+        if begins:
+            warn_if_unfamiliar(job)  # not once more when the run is taken up again
         with stop_signal() as stop:
             runner = Runner(container, job, arrays, execution, stop, progress or _silent)
             if shard is None:

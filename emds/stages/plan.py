@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -20,8 +19,6 @@ from emds.tiling.grid import TileGrid
 
 if TYPE_CHECKING:
     from emds.networks.checkpoint import Checkpoint
-
-logger = logging.getLogger("emds")
 
 _BLOCK_BYTES = 2**28
 _CHUNK = (16, 256, 256)
@@ -194,7 +191,6 @@ def plan_inference(
             "depends on how they are grouped. Give --batch-size 1."
         )
     voxel_size = options.voxel_size or source.voxel_size
-    _compare_voxel_size(voxel_size, checkpoint)
     # A block being read, one computed (values, weights) and one written (values, their type).
     most = min(_BLOCK_BYTES, memory_limit(options.max_memory) // 8) // (4 * channels)
     depth = max(1, min(_CHUNK[0], most // (roi.shape[1] * roi.shape[2])))
@@ -204,7 +200,7 @@ def plan_inference(
     return InferencePlan(
         roi=roi,
         grid=TileGrid(source.shape, tile, overlap),
-        intensity=_intensity(source, checkpoint, options),
+        intensity=grey_scale(source, checkpoint, options.intensity),
         voxel_size=voxel_size,
         offset=(z, y, x),
         batch_size=options.batch_size or (4 if device == "cpu" else 16),
@@ -251,9 +247,29 @@ def grown_block(
     return z, y, x
 
 
-def _intensity(source: Volume, checkpoint: Checkpoint, options: InferenceOptions) -> Intensity:
-    if options.intensity is not None:
-        low, high = options.intensity
+def grey_scale(
+    source: Volume, checkpoint: Checkpoint, asked: tuple[float, float] | None
+) -> Intensity:
+    """Return the grey values of a source that the network sees as -1 and +1.
+
+    Parameters
+    ----------
+    source : Volume
+        Grey values.
+    checkpoint : Checkpoint
+        The model.
+    asked : (low, high) or None
+        Grey values of the source that correspond to 0 and 255 of an 8-bit image.
+
+    Raises
+    ------
+    UsageError
+        If the range does not rise.
+    DataError
+        If there is none and the source is not uint8.
+    """
+    if asked is not None:
+        low, high = asked
         if not low < high:
             raise UsageError(f"--intensity LOW HIGH must rise, not {low} {high}.")
         # The user names what corresponds to 0 and 255; the checkpoint says where those map to.
@@ -266,16 +282,3 @@ def _intensity(source: Volume, checkpoint: Checkpoint, options: InferenceOptions
         f"{source.location} is {source.dtype}; the model was trained on uint8. Give --intensity "
         "LOW HIGH, the grey values that correspond to 0 and 255 of an 8-bit image of it."
     )
-
-
-def _compare_voxel_size(voxel_size: Nanometres | None, checkpoint: Checkpoint) -> None:
-    trained = checkpoint.voxel_size
-    if trained is None or voxel_size is None:
-        return
-    if any(not 0.8 < a / b < 1.25 for a, b in zip(voxel_size[1:], trained[1:], strict=True)):
-        logger.warning(
-            "voxel size %s nm is far from the %s nm (z, y, x) the checkpoint was trained on; "
-            "expect poor results, or resample the volume",
-            voxel_size,
-            trained,
-        )

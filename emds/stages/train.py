@@ -95,6 +95,7 @@ def train(
 
     identity = volume_identity(raw)
     segmenting = "segmenter" in recipe.networks
+    noise = config.noise.models if recipe.reads == "noisy" else ()
 
     def save(which: str, state: TrainingState) -> None:
         averaged: Any = state.averaged.module
@@ -109,7 +110,7 @@ def train(
                 crop=config.crop,
                 voxel_size=raw.voxel_size,
                 recipe=config.recipe,
-                noise=[model.model_dump(exclude_none=True) for model in config.noise.models],
+                noise=[model.model_dump(exclude_none=True) for model in noise],
                 config=config.model_dump(mode="json"),
                 data_hash=identity,
                 metrics={

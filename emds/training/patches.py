@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,16 @@ from emds.noise import NoiseModel, add_noise, make_noise_model
 from emds.training.augment import change_intensity, dihedral
 from emds.training.planes import draw_stack, sample_image, sample_labels
 
+Drawn = TypeVar("Drawn", covariant=True)
+
 _MARGIN = 64
+
+
+class Sampler(Protocol[Drawn]):
+    """What gives the batch of a step; it may be asked for any step, from any thread."""
+
+    def batch(self, step: int) -> Drawn:
+        """Return the samples of one step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +200,10 @@ class NoiseDrawer:
         )
 
 
-def iter_batches(sampler: PatchSampler, start: int, stop: int, ahead: int = 3) -> Iterator[Batch]:
+def iter_batches(sampler: Sampler[Drawn], start: int, stop: int, ahead: int = 3) -> Iterator[Drawn]:
     """Yield the batches of steps `start` to `stop`, made `ahead` of time in a thread."""
     with ThreadPoolExecutor(1, thread_name_prefix="patches") as pool:
-        waiting: list[Future[Batch]] = []
+        waiting: list[Future[Drawn]] = []
         try:
             for step in range(start, stop):
                 waiting.append(pool.submit(sampler.batch, step))

@@ -2,7 +2,7 @@
 
 import typer
 
-from emds.cli import commands, inference, noise, options, reproduce, tuning, upkeep
+from emds.cli import adapt, commands, inference, noise, options, reproduce, tuning, upkeep
 from emds.cli.app import app
 from emds.config import PRESETS, TrainConfig
 from emds.datasets import PUBLISHED
@@ -12,7 +12,7 @@ from emds.stages.estimate_noise import DEFAULT_VOXELS
 from emds.stages.plan import InferenceOptions
 from emds.training.recipes import RECIPES
 
-NAMES = ["simulate-noise", "estimate-noise", "train", "denoise", "segment", "run", "merge"]
+NAMES = ["simulate-noise", "estimate-noise", "train", "adapt", "denoise", "segment", "run", "merge"]
 NAMES += ["evaluate", "check", "pyramid", "reproduce", "info", "demo", "tune"]
 
 
@@ -75,7 +75,7 @@ def test_commands_hold_no_loops():
     import ast
     from pathlib import Path
 
-    for module in (commands, inference, noise, reproduce, tuning, upkeep):
+    for module in (adapt, commands, inference, noise, reproduce, tuning, upkeep):
         tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
         loops = [node for node in ast.walk(tree) if isinstance(node, ast.For | ast.While)]
         assert loops == []

@@ -7,6 +7,7 @@ from scipy.ndimage import convolve1d, uniform_filter
 from emds.noise.correlation import (
     autocorrelation,
     correlation_length,
+    correlation_reach,
     passed_by,
     passed_by_cells,
     passed_by_differences,
@@ -32,6 +33,7 @@ def test_noise_averaged_over_voxels_correlates_over_as_many(name):
     for axis, width in enumerate(SMEARS[name]):
         found = autocorrelation(patches.lagged[:, axis])
         assert correlation_length(found) == pytest.approx(width, abs=0.25)
+        assert correlation_reach(found) == width - 1
 
 
 @pytest.mark.parametrize("name", SMEARS)

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from emds.errors import ConfigError, UsageError
@@ -13,6 +14,7 @@ from emds.noise import (
     Gaussian,
     GaussianPoisson,
     Poisson,
+    add_noise,
     make_noise_model,
     noise_from_dict,
 )
@@ -119,3 +121,21 @@ def test_a_negative_seed_is_refused():
 def test_importing_the_models_loads_no_compiler():
     code = "import emds.noise, sys; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("model", MODELS, ids=repr)
+def test_the_deviation_of_a_model_is_that_of_the_noise_it_adds(model):
+    """Where little is clipped; what is drawn for a section lies between the two ends."""
+    weak = {"sigma": (3.0, 9.0)} if hasattr(model, "sigma") else {}
+    weak |= {"lam": (20.0, 40.0)} if hasattr(model, "lam") and model.kind == "poisson" else {}
+    model = dataclasses.replace(model, **weak)
+    noisy = add_noise(np.full((6, 120, 120), 120, np.uint8), model, seed=0).astype(float)
+    low, high = model.deviations(float(noisy.mean()))
+    inside = noisy[:, 8:-8, 8:-8].std(axis=(1, 2))  # film is stronger along the edges
+    assert low * 0.9 <= inside.min()
+    assert inside.max() <= high * 1.1
+    assert low == high or low < inside.mean() < high
+
+
+def test_noise_of_the_detector_is_white_and_film_is_as_long_as_its_kernel():
+    assert [model.length for model in MODELS] == [1, 1, 1, 5, 9, 1, 1]

@@ -147,6 +147,7 @@ def test_a_segmenter_of_clean_sections_sees_as_many_as_a_denoiser_makes(stack):
     }
     segmenter = train(config_for(stack, recipe="seg_clean", **slices), stack / "seg", device="cpu")
     assert load_checkpoint(segmenter).architecture["in_slices"] == 3
+    assert load_checkpoint(segmenter).noise == []
     dms = config_for(stack, recipe="dms", init={"segmenter": str(segmenter)}, **slices)
     trained = load_checkpoint(train(dms, stack / "dms", device="cpu"))
     assert trained.architecture["in_slices"] == 5

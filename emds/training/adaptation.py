@@ -1,0 +1,204 @@
+"""Fine-tuning a network on noisy sections alone: steps at blind spots, resumable to the bit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
+from torch import Tensor, nn
+
+from emds.config import TrainConfig
+from emds.errors import DataError, InterruptedRunError
+from emds.geometry import middle
+from emds.networks.joint import JointNetwork, Prediction
+from emds.networks.losses import image_loss
+from emds.signals import stop_signal
+from emds.training.loop import RunFolder, TrainingState
+from emds.training.noisy_mean import NoisyMean
+from emds.training.noisy_patches import HiddenBatch, HiddenSampler
+from emds.training.patches import iter_batches
+
+_COMPARED = 8  # batches whose brightness is compared
+_KEEP = 0.1
+"""Weight of the term that holds affinities fast: the network that sees one section, with spots of
+7 × 7 pixels, otherwise blurs its coarse image until labels get worse than they were."""
+
+
+def adapt(
+    state: TrainingState,
+    parent: JointNetwork,
+    sampler: HiddenSampler,
+    noisy_mean: NoisyMean,
+    config: TrainConfig,
+    *,
+    identity: Mapping[str, Any],
+    device: torch.device,
+    folder: RunFolder,
+    progress: Callable[[int, int, str], None],
+) -> None:
+    """Run the remaining steps.
+
+    The whole network stays in evaluation mode: the statistics of its normalisation are those of
+    its training, so that with a learning rate of 0 nothing at all would change.
+
+    Parameters
+    ----------
+    state : TrainingState
+        Fresh, or loaded from the folder.
+    parent : JointNetwork
+        The network before it was adapted; its affinities are kept, as far as the images allow.
+    sampler : HiddenSampler
+        Gives the batch of a step.
+    noisy_mean : NoisyMean
+        What is to be seen where the image is true.
+    config : TrainConfig
+        Steps, optimiser, and how often the state is saved.
+    identity : mapping
+        JSON; what must be the same for the state to be continued.
+    device : torch.device
+        Where to compute.
+    folder : RunFolder
+        Receives the state.
+    progress : callable
+        Told (done, total, text).
+
+    Raises
+    ------
+    InterruptedRunError
+        On SIGTERM or SIGUSR1, after the state was saved.
+    """
+    state.network.eval()
+    parent = parent.eval().keep_only(("affinities",))
+    with stop_signal() as stop:
+        for batch in iter_batches(sampler, state.step, config.steps):
+            loss = _step(state, parent, batch, noisy_mean, config, device)
+            state.step += 1
+            done = state.step == config.steps
+            if done or state.step % config.log_every == 0:
+                value = loss.item()
+                if not math.isfinite(value):
+                    raise DataError(
+                        f"the loss is {value} at step {state.step}: adapting diverged, and nothing "
+                        "was written. Start again with a lower --lr."
+                    )
+                progress(state.step, config.steps, f"adapt, loss {value:.4f}")
+            if done or stop.is_set() or state.step % config.save_every == 0:
+                state.save(folder.state, identity)
+            if stop.is_set() and not done:
+                raise InterruptedRunError(
+                    f"stopped by a signal at step {state.step} of {config.steps}; the state is "
+                    f"saved in {folder.path}. Continue with --resume."
+                )
+
+
+def keep_brightness(
+    noisy_mean: NoisyMean, network: JointNetwork, sampler: HiddenSampler, device: torch.device
+) -> NoisyMean:
+    """Return the mean under noise that multiplies, as film does, with the factor it multiplies by.
+
+    A noisy image does not tell whether such noise, or the tissue, made it dark. So the network's
+    say is kept: on the whole its images stay as bright as they are.
+
+    Parameters
+    ----------
+    noisy_mean : NoisyMean
+        Without a factor.
+    network : JointNetwork
+        Before it is adapted, in evaluation mode.
+    sampler : HiddenSampler
+        Gives the sections to compare.
+    device : torch.device
+        Of the network.
+    """
+    seen = expected = 0.0
+    for step in range(_COMPARED):
+        batch = sampler.batch(step)
+        with torch.inference_mode():
+            image = network(torch.from_numpy(batch.hidden).to(device)).image
+            mean = noisy_mean(image).mean() - noisy_mean.black
+        expected += float(mean)
+        seen += float(batch.noisy[:, middle(batch.noisy.shape[1])].mean()) - noisy_mean.black
+    return replace(noisy_mean, factor=seen / expected)
+
+
+def _step(
+    state: TrainingState,
+    parent: JointNetwork,
+    batch: HiddenBatch,
+    noisy_mean: NoisyMean,
+    config: TrainConfig,
+    device: torch.device,
+) -> Tensor:
+    network = state.network
+    hidden, noisy, spots = (
+        torch.from_numpy(values).to(device) for values in (batch.hidden, batch.noisy, batch.spots)
+    )
+    hidden = hidden.contiguous(memory_format=torch.channels_last)
+    prediction = network(hidden)
+    loss = blind_spot_loss(prediction, noisy, spots, noisy_mean)
+    if prediction.logits is not None:
+        with torch.no_grad():
+            before = parent(hidden).logits
+        loss = loss + _KEEP * affinity_drift(prediction.logits, before)
+    network.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if config.optimizer.clip_norm is not None:
+        nn.utils.clip_grad_norm_(network.parameters(), config.optimizer.clip_norm)
+    for optimizer in state.optimizers:
+        optimizer.move(state.step, config.steps)
+    state.averaged.update_parameters(network)
+    return loss.detach()
+
+
+def blind_spot_loss(
+    prediction: Prediction, noisy: Tensor, spots: Tensor, noisy_mean: NoisyMean
+) -> Tensor:
+    """Return how far the images are from the noisy values at the spots, a sum over the images.
+
+    Parameters
+    ----------
+    prediction : Prediction
+        Of sections whose spots were hidden; both images that there are count alike.
+    noisy : (n, M, y, x) float32
+        The coarse sections' noisy values; without a denoiser the middle section alone.
+    spots : (n, M, y, x) bool
+        Middles of the spots.
+    noisy_mean : NoisyMean
+        What is to be seen where the image is true.
+
+    Returns
+    -------
+    Tensor
+        Sum of one or two mean squares, in the range of networks.
+    """
+    centre = middle(noisy.shape[1])
+    images = []
+    if prediction.coarse is not None:
+        images.append((prediction.coarse, noisy, spots))
+    if prediction.fused is not None:
+        images.append((prediction.fused, noisy[:, centre], spots[:, centre]))
+    losses = [image_loss(noisy_mean(image[at]), seen[at]) for image, seen, at in images]
+    return torch.stack(losses).sum()
+
+
+def affinity_drift(logits: Tensor, before: Tensor) -> Tensor:
+    """Return how far affinities have moved: the mean Kullback–Leibler divergence, 0 or more.
+
+    Parameters
+    ----------
+    logits, before : (n, C, y, x)
+        Affinities before the sigmoid, now and then.
+
+    Examples
+    --------
+    >>> logits = torch.tensor([[[[0.0, 2.0]]]])
+    >>> round(affinity_drift(logits, logits).item(), 6), affinity_drift(logits, -logits).item() > 1
+    (0.0, False)
+    """
+    then = torch.sigmoid(before)
+    moved = F.binary_cross_entropy_with_logits(logits, then)
+    return moved - F.binary_cross_entropy_with_logits(before, then)

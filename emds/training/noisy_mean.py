@@ -1,0 +1,58 @@
+"""What a network's clean image would look like, on average, under the noise of a volume.
+
+Noise that is cut off at black and white has a mean that is not the clean value: dark places seem
+brighter and bright ones darker. A network that is shown nothing but noisy values would learn
+that. So it is compared with them as they are to be expected where its image is true.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emds.networks.intensity import Intensity
+from emds.noise.estimate import NoiseEstimate
+
+_SPAN = 2.0  # the table reaches to twice the range of images, [-1, 1]
+_STEPS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class NoisyMean:
+    """The mean of the noisy value over the clean one, both in the range of networks.
+
+    Attributes
+    ----------
+    table : (N,) float32
+        At evenly spaced clean values from -2 to 2; between them lies a straight line.
+    black : float
+        Grey level 0.
+    factor : float
+        By which the noise makes the image brighter, 1 but for noise that multiplies.
+    """
+
+    table: Tensor
+    black: float
+    factor: float = 1.0
+
+    @classmethod
+    def of(cls, estimate: NoiseEstimate, intensity: Intensity, device: torch.device) -> NoisyMean:
+        """Return the mean under noise that was estimated, in a volume with these intensities."""
+        low, high = intensity.low, intensity.high
+        clean = np.linspace(-_SPAN, _SPAN, _STEPS + 1)
+        grey = low + (clean + 1) / 2 * (high - low)
+        law = estimate.film if estimate.is_film else estimate.line
+        seen = law.mean_after_clipping(grey, estimate.levels)
+        table = torch.from_numpy((seen - low) / (high - low) * 2 - 1).float()
+        return cls(table.to(device), -2 * low / (high - low) - 1)
+
+    def __call__(self, clean: Tensor) -> Tensor:
+        """Return the mean noisy values of places with these clean ones, of any shape."""
+        place = (clean.float() + _SPAN) * (_STEPS / (2 * _SPAN))
+        index = place.detach().floor().clamp(0, _STEPS - 1).nan_to_num().long()
+        share = place - index
+        seen = torch.lerp(self.table[index], self.table[index + 1], share)
+        return (seen - self.black) * self.factor + self.black
