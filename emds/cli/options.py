@@ -152,7 +152,7 @@ Tta = Annotated[
     typer.Option(
         "--tta",
         help="Test-time augmentation: average over the 8 ways to turn and mirror a section, or the "
-        "16 of a stack; better, and as many times slower.",
+        "16 of a stack; as many times slower.",
     ),
 ]
 Uncertainty = Annotated[
