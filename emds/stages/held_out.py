@@ -41,7 +41,10 @@ class Judgement:
 
     @property
     def difference(self) -> float:
-        """After less before: how much nearer to the clean image the network came, if below 0."""
+        """After less before: below 0 if hidden places are predicted better.
+
+        That is no proof of a better image where nothing is hidden: spots are filled in as well.
+        """
         return float((self.after - self.before).mean())
 
     @property

@@ -22,10 +22,11 @@ from emds.geometry import Roi
 from emds.io import MemoryVolume, open_volume
 from emds.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from emds.networks.joint import Architecture
-from emds.stages.adapt import adapt
+from emds.stages.adapt import _sampler, adapt
 from emds.stages.adapt_plan import AdaptOptions, plan_adaptation
 from emds.stages.inference import run
 from emds.stages.plan import InferenceOptions
+from emds.training.noisy_patches import to_network_range
 
 OFFSETS = ((0, -1, 0), (0, 0, -1), (0, -3, 0), (0, 0, -3))
 OPTIONS = AdaptOptions(steps=12, lr=0.01, held_out=(6, 10), device="cpu")
@@ -129,6 +130,13 @@ def test_nothing_is_learnt_from_the_held_out_sections(tmp_path, noisy):
     plan = plan_adaptation(model, noisy, options, lambda *_: None)
     assert plan.starts == (0, 7)
     assert plan.slices == (3, 3)
+    values = np.minimum(noisy.read(noisy.roi), 200)
+    values[3:7] = 255
+    marked = _sampler(MemoryVolume(values), plan)
+    brightest = to_network_range(np.array(200), plan.intensity)
+    for step in range(20):
+        batch = marked.batch(step)
+        assert max(batch.hidden.max(), batch.noisy.max()) <= brightest
 
 
 def test_a_third_of_the_sections_is_held_out_unless_said(tmp_path, model, noisy):
