@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from emds.config import NoiseModelConfig
 from emds.errors import ConfigError
-from emds.networks.checkpoint import Checkpoint
 from emds.networks.intensity import Intensity
 from emds.noise import make_noise_model
 from emds.noise.estimate import NoiseEstimate
+
+if TYPE_CHECKING:
+    from emds.networks.checkpoint import Checkpoint
 
 _STRONGER = 1.25  # times the strongest that was trained on
 _WEAKER = 0.5  # times the weakest
@@ -123,6 +125,7 @@ def seen_noises(checkpoint: Checkpoint, grey: float) -> list[SeenNoise]:
 
     Examples
     --------
+    >>> from emds.networks.checkpoint import Checkpoint
     >>> models = [{"kind": "gaussian", "sigma": (5, 40)}, {"kind": "film", "mode": "unitmean"}]
     >>> checkpoint = Checkpoint(
     ...     architecture={"networks": ("denoiser",)}, weights={}, crop=64, recipe="dn_only",

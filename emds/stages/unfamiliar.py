@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,11 +12,13 @@ from emds.errors import DataError
 from emds.geometry import Roi
 from emds.io import Volume
 from emds.io.volume import Nanometres
-from emds.networks.checkpoint import Checkpoint
 from emds.networks.intensity import Intensity
 from emds.stages.estimate_noise import estimate_from_boxes
 from emds.stages.job import Job
 from emds.stages.seen_noise import FoundNoise, seen_noises
+
+if TYPE_CHECKING:
+    from emds.networks.checkpoint import Checkpoint
 
 logger = logging.getLogger("emds")
 

@@ -114,9 +114,9 @@ def test_another_version_is_refused(examples, begun, monkeypatch):
 def test_another_device_is_refused(examples, begun, monkeypatch):
     import torch
 
-    from emds.stages import job
+    from emds.networks import device
 
-    monkeypatch.setattr(job, "choose_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(device, "choose_device", lambda name: torch.device("cuda"))
     with pytest.raises(OutputExistsError, match="device was 'cpu', now 'cuda'"):
         examples["run"].run(begun["run"], resume=True)
 

@@ -23,7 +23,10 @@ CPU = torch.device("cpu")
 PLAIN = NoisyMean(torch.linspace(-2, 2, 1025), -1.0)
 VOLUME = MemoryVolume(np.random.default_rng(0).integers(0, 256, (9, 40, 32)).astype(np.uint8))
 IMAGE_SIDE = Recipe(
-    ("denoiser", "segmenter", "fusion"), ("denoiser", "fusion"), LossWeights(), select="psnr"
+    ("denoiser", "segmenter", "fusion"),
+    ("denoiser", "fusion"),
+    LossWeights(coarse=1, fused=1),
+    select="psnr",
 )
 
 
