@@ -102,16 +102,16 @@ def test_each_refusal_has_its_exit_code(inputs, emds_ok, emds_fails):
 @pytest.mark.parametrize(
     "sent", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow)]
 )
-def test_a_signal_ends_with_75_and_the_run_can_be_resumed(inputs, sent):
+def test_a_signal_ends_with_75_and_the_run_can_be_resumed(inputs, emds_ok, sent):
     child = start(*DENOISE, "--out", "out.zarr")
     wait_for(has_done("predict"), child)
     child.send_signal(sent)
     _, stderr = child.communicate(timeout=120)
     assert child.returncode == 75, stderr
     assert "Continue with the same command and --resume" in stderr.splitlines()[-1]
-    finish(*DENOISE, "--out", "out.zarr", "--resume")
+    emds_ok(*DENOISE, "--out", "out.zarr", "--resume")
     Path("whole").mkdir()
-    finish(*DENOISE, "--out", "whole/out.zarr")
+    emds_ok(*DENOISE, "--out", "whole/out.zarr")
     assert contents(Path("out.zarr")) == contents(Path("whole/out.zarr"))
 
 

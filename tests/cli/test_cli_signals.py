@@ -56,6 +56,7 @@ def finish(*arguments):
     assert child.returncode == 0, stderr
 
 
+@pytest.mark.slow
 def test_killed_stopped_and_resumed_the_curve_is_that_of_an_uninterrupted_run(place):
     train = (*TRAIN, "--steps", "60", "--set", "save_every=5")
     finish(*train, "--out", "whole")

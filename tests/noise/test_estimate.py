@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -15,12 +17,14 @@ from emds.noise.patches import join_patches, measure_patches
 BLOCK = (16, 64, 64)
 
 
+@cache
 def smooth_image(shape=(48, 130, 130), seed=0):
     """Return blurred blobs with grey levels from about 30 to 220."""
     field = gaussian_filter(np.random.default_rng(seed).normal(size=shape), (9, 18, 18))
     return np.clip(np.rint(125 + 36 * field / field.std()), 20, 235).astype(np.uint8)
 
 
+@cache
 def sharp_cells(shape=(48, 130, 130), seed=0):
     """Return cells of one grey level each, with dark walls one voxel thick."""
     rng = np.random.default_rng(seed)

@@ -65,6 +65,17 @@ def predict(values, checkpoint, out, **options):
     return [open_volume(location, role=role).read() for role in ("raw", "affinities", "labels")]
 
 
+@pytest.fixture(scope="module")
+def wide():
+    """Chunks are 256 wide, so there are several blocks along x."""
+    return np.random.default_rng(2).integers(0, 256, (9, 40, 300)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, checkpoint, wide):
+    return predict(wide, checkpoint, tmp_path_factory.mktemp("whole") / "whole.zarr")
+
+
 def half_of(checkpoint):
     return load_checkpoint(checkpoint).architecture["in_slices"] // 2
 
@@ -116,12 +127,9 @@ def test_an_output_depends_on_its_neighbours_and_on_no_others(tmp_path, checkpoi
         {"roi": Roi((4, 3, 0), (5, 20, 20))},
     ],
 )
-def test_blocks_and_regions_never_change_a_byte(tmp_path, checkpoint, options):
-    """Chunks are 256 wide, so there are several blocks along x."""
-    values = np.random.default_rng(2).integers(0, 256, (9, 40, 300)).astype(np.uint8)
-    whole = predict(values, checkpoint, tmp_path / "whole.zarr")
-    part = predict(values, checkpoint, tmp_path / "part.zarr", **options)
-    box = options.get("roi", Roi.whole(values.shape)).slices()
+def test_blocks_and_regions_never_change_a_byte(tmp_path, checkpoint, wide, whole, options):
+    part = predict(wide, checkpoint, tmp_path / "part.zarr", **options)
+    box = options.get("roi", Roi.whole(wide.shape)).slices()
     for one, other in zip(whole[:2], part[:2], strict=True):
         np.testing.assert_array_equal(one[(..., *box)], other)
     if "roi" not in options:

@@ -63,16 +63,33 @@ class Killed(BaseException):
     """Stands for kill -9: nothing of ours runs after it."""
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """Return a function from a configuration to its run that nothing disturbs and the curve."""
+    made = {}
+
+    def once(config):
+        key = config.model_dump_json()
+        if key not in made:
+            folder = RunFolder(tmp_path_factory.mktemp("runs") / "whole")
+            made[key] = run(config, folder), folder.log.read_bytes()
+        return made[key]
+
+    return once
+
+
 @pytest.mark.parametrize(
     ("killed_at", "changes"),
     [(step, {}) for step in (1, 2, 3, 4, 5)]
     + [(3, {"segmenter": "transunet-xs", "crop": 32}), (3, {"recipe": "wo_seg2dn"})]
     + [(3, UNET3D), (3, {"loss": {"balance": "uncertainty", "ramp": 0.7, "detach_until": 0.7}})],
 )
-def test_a_killed_and_resumed_run_is_the_uninterrupted_one(tmp_path, killed_at, changes):
+def test_a_killed_and_resumed_run_is_the_uninterrupted_one(
+    tmp_path, uninterrupted, killed_at, changes
+):
     """With dropout, with two optimisers, and with weights of the loss that change, too."""
     config = make_config(**changes)
-    whole = run(config, RunFolder(tmp_path / "whole"))
+    whole, curve = uninterrupted(config)
 
     folder = RunFolder(tmp_path / "killed")
     sampler = PatchSampler.batch
@@ -92,7 +109,7 @@ def test_a_killed_and_resumed_run_is_the_uninterrupted_one(tmp_path, killed_at, 
         assert 0 < state.step <= killed_at
     run(config, folder, state=state)
 
-    assert folder.log.read_bytes() == RunFolder(tmp_path / "whole").log.read_bytes()
+    assert folder.log.read_bytes() == curve
     for name, weights in whole.network.state_dict().items():
         assert torch.equal(weights, state.network.state_dict()[name]), name
     for name, weights in whole.averaged.state_dict().items():
@@ -101,9 +118,8 @@ def test_a_killed_and_resumed_run_is_the_uninterrupted_one(tmp_path, killed_at, 
         assert torch.equal(value, state.balance.state_dict()[name]), name
 
 
-def test_the_curve_drops_what_a_kill_left_behind(tmp_path):
+def test_the_curve_drops_what_a_kill_left_behind(tmp_path, uninterrupted):
     config = make_config()
-    run(config, RunFolder(tmp_path / "whole"))
     folder = RunFolder(tmp_path / "torn")
     run(make_config(steps=6), folder)
     state = make_state(config)
@@ -111,7 +127,7 @@ def test_the_curve_drops_what_a_kill_left_behind(tmp_path):
     state.step = 6
     folder.log.write_text(folder.log.read_text() + '{"step": 7, "loss": 1.0}\n{"step": 8, "lo')
     run(config, folder, state=state)
-    assert folder.log.read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+    assert folder.log.read_bytes() == uninterrupted(config)[1]
 
 
 def test_the_losses_are_of_all_coarse_sections_and_of_the_fused_one_in_the_middle(tmp_path):
