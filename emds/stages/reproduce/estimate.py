@@ -1,9 +1,9 @@
-"""How long a training will take: its arithmetic, counted, at the speed seen so far."""
+"""How long a plan will take: the arithmetic of its trainings, at the speed of this machine."""
 
 from __future__ import annotations
 
 import json
-import statistics
+import math
 import time
 from collections.abc import Sequence
 from functools import cache
@@ -12,40 +12,44 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from emds.config import TrainConfig
+from emds.io import open_volume
 from emds.networks.device import choose_device
+from emds.networks.device import place as put
+from emds.networks.joint import JointNetwork
 from emds.segmentation.offset_sets import choose_offsets
 from emds.stages.reproduce.plan import System, Task
 from emds.stages.reproduce.workspace import Workspace
 from emds.training.recipes import get_recipe
 
-_TRIAL_STEPS = 2
+_TRIAL_STEPS = 3
+_FORWARD = 1 / 3  # of the operations of a step
 _CUBE = (1.0, 1.0, 1.0)  # the voxel, where the offsets go by it: their number hardly does
+
+Backbones = frozenset[str]
 
 
 def estimate_seconds(place: Workspace, tasks: Sequence[Task]) -> dict[Task, float]:
-    """Return the seconds that each of these tasks will take, if nothing of it is done.
+    """Return the seconds that each of these tasks takes where nothing else computes.
 
-    A training takes its floating-point operations at the speed of finished trainings of the same
-    recipe and networks; failing that, of any; failing that, of trial steps of the first one, made
-    here. Scoring takes the mean time of what was scored, if anything was.
+    A training takes its floating-point operations at the speed of the fastest finished training
+    with the same backbones, since whatever else a machine does can only slow a training down;
+    where none is finished, at the speed of trial steps made here. Scoring takes as long as it
+    took the quickest seed of the system; where none is scored, as the network alone needs.
     """
-    speeds = _speeds(place, tasks)
-    every = [speed for alike in speeds.values() for speed in alike]
-    if not every:
-        every = [_trial_speed(place.config(tasks[0].system), place.settings.device)]
-    scored = [
-        json.loads(path.read_text(encoding="utf-8"))["seconds"]
-        for path in {place.scores(task.system, task.blocks) for task in tasks}
-        if path.is_file()
-    ]
+    speeds = _finished_speeds(place, tasks)
+    scored = _scoring_seconds(place, tasks)
     seconds = {}
     for task in tasks:
-        if task.kind == "score":
-            seconds[task] = statistics.fmean(scored) if scored else 0.0
+        system, config = task.system, place.config(task.system)
+        backbones = _backbones(system)
+        if backbones not in speeds:
+            speeds[backbones] = _trial_speed(config, place.settings.device)
+        step = step_flops(config) / speeds[backbones]
+        if task.kind == "train":
+            seconds[task] = config.steps * step
         else:
-            config = place.config(task.system)
-            speed = statistics.fmean(speeds.get(_kind(task.system), every))
-            seconds[task] = step_flops(config) * config.steps / speed
+            steps = _test_voxels(place, system.dataset) / (config.batch_size * config.crop**2)
+            seconds[task] = scored.get(_alike(task), _FORWARD * steps * step)
     return seconds
 
 
@@ -66,17 +70,23 @@ def step_flops(config: TrainConfig) -> int:
 
 @cache
 def _step_flops(stored: str) -> int:
+    config = TrainConfig.model_validate_json(stored)
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        _forward_and_backward(TrainConfig.model_validate_json(stored))
+        _step(_build(config), config)
     return int(counter.get_total_flops())
 
 
-def _forward_and_backward(config: TrainConfig) -> None:
+def _build(config: TrainConfig) -> JointNetwork:
     recipe = get_recipe(config.recipe)
     channels = choose_offsets(config.offsets, _CUBE, config.attractive).channels
     network = recipe.architecture(config, channels).build()
     for name, part in network.parts().items():
         part.requires_grad_(name in recipe.trained)
+    return network
+
+
+def _step(network: JointNetwork, config: TrainConfig) -> None:
+    """Go forward and backward through a batch of zeros."""
     slices = network.architecture.in_slices
     prediction = network(torch.zeros(config.batch_size, slices, config.crop, config.crop))
     outputs = (prediction.coarse, prediction.logits, prediction.fused)
@@ -84,29 +94,59 @@ def _forward_and_backward(config: TrainConfig) -> None:
     torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
 
 
-def _speeds(place: Workspace, tasks: Sequence[Task]) -> dict[tuple[str, str], list[float]]:
-    """Return operations per second of the trainings that are done, by kind."""
-    speeds: dict[tuple[str, str], list[float]] = {}
+def _finished_speeds(place: Workspace, tasks: Sequence[Task]) -> dict[Backbones, float]:
+    """Return operations per second of the fastest training of each kind that is done."""
+    speeds: dict[Backbones, float] = {}
     for system in dict.fromkeys(task.system for task in tasks):
         record = place.record(system)
         if record.is_file():
             done = json.loads(record.read_text(encoding="utf-8"))
             flops = step_flops(place.config(system)) * done["steps"]
-            speeds.setdefault(_kind(system), []).append(flops / max(done["seconds"], 1e-3))
+            speed = flops / max(done["seconds"], 1e-3)
+            backbones = _backbones(system)
+            speeds[backbones] = max(speed, speeds.get(backbones, 0.0))
     return speeds
 
 
-def _kind(system: System) -> tuple[str, str]:
-    return system.recipe, system.networks
-
-
 def _trial_speed(config: TrainConfig, device: str) -> float:
-    """Return operations per second of training steps on made-up images."""
+    """Return operations per second of the fastest of a few steps on made-up images."""
     where = choose_device(device)
     half = torch.autocast(where.type, torch.bfloat16, enabled=config.precision == "bf16")
-    with torch.device(where), half:
-        _forward_and_backward(config)  # the first step also plans
+    network = _build(config)
+    put(network, where)
+    seconds = []
+    for _ in range(_TRIAL_STEPS):  # of which the first also plans
         started = time.monotonic()
-        for _ in range(_TRIAL_STEPS):
-            _forward_and_backward(config)
-    return step_flops(config) * _TRIAL_STEPS / (time.monotonic() - started)
+        with torch.device(where), half:
+            _step(network, config)
+        if where.type != "cpu":
+            torch.accelerator.synchronize(where)
+        seconds.append(time.monotonic() - started)
+    return step_flops(config) / min(seconds)
+
+
+def _scoring_seconds(place: Workspace, tasks: Sequence[Task]) -> dict[tuple[str, ...], float]:
+    """Return how long scoring took the quickest seed of each system."""
+    seconds: dict[tuple[str, ...], float] = {}
+    for task in tasks:
+        path = place.scores(task.system, task.blocks)
+        if task.kind == "score" and path.is_file():
+            took = json.loads(path.read_text(encoding="utf-8"))["seconds"]
+            seconds[_alike(task)] = min(took, seconds.get(_alike(task), math.inf))
+    return seconds
+
+
+def _test_voxels(place: Workspace, name: str) -> int:
+    dataset = place.datasets[name]
+    with open_volume(dataset.tested_raw, role="raw") as whole:
+        return math.prod(dataset.test_box(whole.shape).shape)
+
+
+def _backbones(system: System) -> Backbones:
+    return frozenset(system.networks.split("+"))
+
+
+def _alike(task: Task) -> tuple[str, ...]:
+    """Name what is scored up to its seed and its noise."""
+    system = task.system
+    return system.dataset, system.recipe, system.networks, str(task.blocks)

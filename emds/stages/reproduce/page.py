@@ -18,22 +18,30 @@ from emds.demo.png import data_uri
 from emds.io import open_volume
 from emds.stages.reproduce.plan import Row
 from emds.stages.reproduce.results import Line, Results
-from emds.stages.reproduce.tables import Table, all_tables, name_of
+from emds.stages.reproduce.tables import PAPER_COLUMN, Table, all_tables, name_of
 from emds.stages.reproduce.work import shown_boxes
 from emds.stages.reproduce.workspace import Workspace
 
 _STYLE = """
-.strip { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr));
-  gap: 0.75rem; margin: 0.6rem 0 1.6rem; }
+.figure { display: grid; gap: 0.75rem; margin: 0.6rem 0 1.6rem; align-items: start; }
+table { font-size: 0.85rem; } th, td { padding-right: 0.9rem; }
+caption { color: var(--ink); font-weight: 500; padding-top: 1.4rem; }
+td.soft { color: var(--soft); } a { color: inherit; }
 details { margin: 0.4rem 0; } summary { cursor: pointer; }
 pre { overflow-x: auto; font-size: 0.8rem; }
 td, th { white-space: nowrap; }
 """
 
+Cell = tuple[str, NDArray[np.uint8] | None]
+"""An image of a figure, or None to leave its place empty, and its name."""
+
+_SHOWN = ("image", "labels")
+
 _HOW = (
-    "VOI and ARAND without a mark: protocol strict, section by section, parts that touch nowhere "
-    "are separate, no help from the ground truth. Marked p.: the paper's protocol, 3-D ids and "
-    "the watershed confined to the ground truth's foreground, counted as scikit-image counts. "
+    "Under paper stands the paper's figure for the measure before it. "
+    "VOI and ARAND marked p.: the paper's protocol, 3-D ids and the watershed confined to the "
+    "ground truth's foreground, counted as scikit-image counts. Without a mark: protocol strict, "
+    "section by section, parts that touch nowhere are separate, no help from the ground truth. "
     "± is half a 95 % interval over seeds (Student's t); brackets are 95 % intervals over "
     "sections (paired circular block bootstrap, blocks of 10 or a third of the sections). "
     "SSIM with the paper's uniform 7 × 7 window. min: minutes of training by the clock."
@@ -101,7 +109,7 @@ def _groups(results: Results) -> Iterator[list[Line]]:
 
 
 def _figures(lines: Sequence[Line], place: Workspace) -> Iterator[str]:
-    """Yield the strips of a group: images from noisy to clean, then labels."""
+    """Yield the figures of a group: images from noisy to clean, below each its labels."""
     row = lines[0].row
     with (
         open_volume(place.test_data(row.dataset, "clean"), role="raw") as clean_volume,
@@ -119,24 +127,19 @@ def _figures(lines: Sequence[Line], place: Workspace) -> Iterator[str]:
     yield f"<h2>{escape(_heading(row))}</h2>"
     for i, box in enumerate(boxes):
         yield f"<h3>Test section {box.offset[0]}</h3>"
-        images = [] if noisy is None else [("Noisy", noisy[i])]
-        images += [
-            (name_of(name), arrays["image"][i])
-            for name, arrays in made.items()
-            if "image" in arrays
-        ]
-        yield _strip([*images, ("Clean", clean[i])])
+        above: list[Cell] = [] if noisy is None else [("Noisy", noisy[i])]
+        below: list[Cell] = [] if noisy is None else [("", None)]
         shown = clean if noisy is None else noisy  # where a system makes no image of its own
-        labels = [
-            (
-                name_of(name),
-                overlay_labels(arrays.get("image", shown)[i], arrays["labels"][i], truth[i]),
-            )
-            for name, arrays in made.items()
-            if "labels" in arrays
-        ]
-        if labels:
-            yield _strip([*labels, ("Ground truth", overlay_truth(clean[i], truth[i]))])
+        for recipe, arrays in made.items():
+            image, labels = (arrays[key][i] if key in arrays else None for key in _SHOWN)
+            if labels is not None:
+                labels = overlay_labels(shown[i] if image is None else image, labels, truth[i])
+            above.append((name_of(recipe), image))
+            below.append((name_of(recipe), labels))
+        has_labels = any(labels is not None for _, labels in below)
+        above.append(("Clean", clean[i]))
+        below.append(("Ground truth", overlay_truth(clean[i], truth[i])))
+        yield _figure([above, below] if has_labels else [above])
     yield LABEL_KEY
 
 
@@ -151,17 +154,28 @@ def _heading(row: Row) -> str:
     return f"{row.dataset}, {row.noise}, {'+'.join(row.pair)}{how}"
 
 
-def _strip(images: Sequence[tuple[str, NDArray[np.uint8]]]) -> str:
-    figures = "".join(
+def _figure(rows: Sequence[Sequence[Cell]]) -> str:
+    """Show rows of equally many images, one below the other, a name under each."""
+    widths = f"grid-template-columns: repeat({len(rows[0])}, minmax(6.5rem, 16rem))"
+    cells = "".join(_cell(*cell) for row in rows for cell in row)
+    return f'<div class="wide"><div class="figure" style="{widths}">{cells}</div></div>'
+
+
+def _cell(name: str, image: NDArray[np.uint8] | None) -> str:
+    if image is None:
+        return "<div></div>"
+    return (
         f'<figure><img src="{data_uri(image)}" alt="{escape(name)}">'
         f"<figcaption>{escape(name)}</figcaption></figure>"
-        for name, image in images
     )
-    return f'<div class="strip">{figures}</div>'
 
 
 def _table(table: Table) -> str:
     kinds = ["number" if side == "r" else "" for side in table.flush]
+    kinds = [
+        f"{kind} soft" if name == PAPER_COLUMN else kind
+        for kind, name in zip(kinds, table.columns, strict=True)
+    ]
     head = "".join(
         f'<th scope="col" class="{kind}">{escape(name)}</th>'
         for name, kind in zip(table.columns, kinds, strict=True)

@@ -6,9 +6,9 @@ import csv
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-from emds.stages.reproduce.paper import MEASURES
 from emds.stages.reproduce.results import REFERENCE, Difference, Line, Measure, Results
 
 _NAMES = {
@@ -42,14 +42,18 @@ _CSV_HEADER = (
     "paper",
     "sources",
 )
+# Heading, measure, digits, and which of the paper's figures belongs beside, if one does.
 _OURS = (
-    ("PSNR", "psnr", 2),
-    ("SSIM", "ssim", 3),
-    ("VOI", "strict.voi", 3),
-    ("ARAND", "strict.arand", 3),
-    ("VOI p.", "paper.voi", 3),
-    ("ARAND p.", "paper.arand", 3),
+    ("PSNR", "psnr", 2, "psnr"),
+    ("SSIM", "ssim", 3, "ssim"),
+    ("VOI p.", "paper.voi", 3, "voi"),
+    ("ARAND p.", "paper.arand", 3, "arand"),
+    ("VOI", "strict.voi", 3, ""),
+    ("ARAND", "strict.arand", 3, ""),
 )
+PAPER_COLUMN = "paper"
+"""Heading of the paper's figure for the measure before it."""
+
 _DIFFERENCES = (("PSNR", "psnr", 2), ("VOI", "strict.voi", 3), ("ARAND", "strict.arand", 3))
 
 
@@ -126,14 +130,17 @@ def _setting(dataset: str, noise: str, pair: Sequence[str], blocks: bool) -> str
 def _line_table(title: str, lines: Sequence[Line]) -> Table:
     rows: list[tuple[str, ...]] = []
     for line in lines:
-        ours = [show(line.measures.get(key), digits) for _, key, digits in _OURS]
-        paper = [f"{line.paper[name]:.3f}" if name in line.paper else "" for name in MEASURES]
+        found: list[str] = []
+        for _, key, digits, beside in _OURS:
+            found.append(show(line.measures.get(key), digits))
+            if beside:
+                paper = line.paper.get(beside)
+                found.append("" if paper is None else f"{paper:.3f}")
         spent = [_minutes(line, name) for name in ("train_seconds", "train_cpu_seconds")]
         count = str(len(line.seeds)) if line.seeds else "waiting"
-        rows.append((name_of(line.row.recipe), count, *ours, *spent, *paper))
-    names = (name for name, _, _ in _OURS)
-    paper_names = (f"paper {name.upper()}" for name in MEASURES)
-    columns = ("system", "seeds", *names, "min", "CPU min", *paper_names)
+        rows.append((name_of(line.row.recipe), count, *found, *spent))
+    names = [(name, *((PAPER_COLUMN,) if beside else ())) for name, _, _, beside in _OURS]
+    columns = ("system", "seeds", *chain.from_iterable(names), "min", "CPU min")
     return Table(title, "l" + "r" * (len(columns) - 1), columns, tuple(rows))
 
 

@@ -7,16 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from emds.cli.console import print_plan
 from emds.config import load_train_config
 from emds.errors import ConfigError, InterruptedRunError, UsageError
 from emds.io import create_volume, open_volume
 from emds.metrics import evaluate_denoising, evaluate_segmentation
-from emds.stages.reproduce import command
+from emds.stages.reproduce import command, estimate
 from emds.stages.reproduce.command import make_plan, reproduce
 from emds.stages.reproduce.tables import all_tables
-from emds.stages.reproduce.workspace import Settings
+from emds.stages.reproduce.workspace import Settings, write_json
 
 SETTINGS = Settings(
     "cpu",
@@ -223,3 +224,52 @@ def test_dms_takes_the_weight_it_is_given(data):
     systems = {task.system.recipe: task.system for task in plan.tasks}
     assert plan.place.config(systems["dms"]).loss.affinities == 0.5
     assert plan.place.config(systems["seg_clean"]).loss.affinities is None
+
+
+def finish_training(place, system, seconds):
+    config = place.config(system).model_dump(mode="json")
+    write_json(place.record(system), {"steps": 2, "seconds": seconds, "config": config})
+
+
+def test_times_are_those_of_the_fastest_training_with_the_same_backbones(data, monkeypatch):
+    """What a busy or a stopped machine adds to a training is not expected of the others."""
+    monkeypatch.delattr(estimate, "_trial_speed")  # nothing is left to be tried
+    plan = plan_for(data, seeds=3)
+    place, alone = plan.place, [t for t in plan.tasks if t.label.startswith("train toy/gaussian-p")]
+    for task, seconds in zip(alone, (40.0, 2.0, 900.0)):
+        finish_training(place, task.system, seconds)
+    flops = {task: estimate.step_flops(place.config(task.system)) for task in plan.tasks}
+    speed = max(flops[task] / took for task, took in zip(alone, (40.0, 2.0, 900.0)))
+    times = {task: seconds for task, _, seconds in plan.times()}
+    for task in plan.tasks:
+        if task.kind == "train":
+            assert times[task] == pytest.approx(flops[task] / speed)
+    scores = [task for task in plan.tasks if task.kind == "score"]
+    assert all(times[task] > 0 for task in scores)
+    for task, seconds in zip((t for t in scores if t.system.recipe == "joint"), (7.0, 3.0)):
+        write_json(place.scores(task.system, False), {"seconds": seconds})
+    times = {task: seconds for task, _, seconds in plan.times()}
+    assert [times[t] for t in scores if t.system.recipe == "joint"] == [3.0] * 3
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_each_kind_of_network_is_tried_once_in_the_precision_it_is_trained_in(
+    data, monkeypatch, precision
+):
+    tried = []
+
+    def step(network, config):
+        tried.append((config.segmenter, torch.is_autocast_enabled("cpu")))
+        one_step(network, config)
+
+    one_step = estimate._step
+    overrides = (*SETTINGS.overrides, "crop=32", f"precision={precision}")
+    settings = replace(SETTINGS, overrides=overrides)
+    plan = plan_for(data, tables=(1, 3), recipes=("dn_only", "joint"), settings=settings)
+    for task in plan.tasks:
+        estimate.step_flops(plan.place.config(task.system))  # counted before, so not seen below
+    monkeypatch.setattr(estimate, "_step", step)
+    assert all(seconds > 0 for _, _, seconds in plan.times())
+    kinds = {frozenset(task.system.networks.split("+")) for task in plan.tasks}
+    assert len(tried) == len(kinds) * estimate._TRIAL_STEPS
+    assert {half for _, half in tried} == {precision == "bf16"}
