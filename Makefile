@@ -19,10 +19,10 @@ demo: $(VENV)/.emds ## Go the whole way on a small made-up volume and write demo
 	$(BIN)/emds demo --out demo --overwrite
 
 test: $(VENV)/.dev ## Run the tests and the examples in the docstrings
-	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 test-all: $(VENV)/.dev ## The same with the slow tests
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not gpu" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not gpu" $(PYTEST_ARGS)
 
 examples: $(VENV)/.emds ## Run the examples
 	PATH="$(abspath $(BIN)):$$PATH"; export PATH; \

@@ -38,7 +38,7 @@ def write_affinities(shape: tuple[int, int, int], path: Path) -> None:
         "attractive": list(ATTRACTIVE),
         "mutex_strides": [1, 4, 4],
     }
-    source = RepeatedVolume(periodic_affinities(), shape)
+    source = RepeatedVolume(periodic_affinities("noisy"), shape)
     with create_volume(
         path,
         shape=shape,
