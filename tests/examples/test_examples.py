@@ -88,7 +88,6 @@ def test_three_commands(shell):
     assert 0 < number("strict: VOI", printed) < 4
 
 
-@pytest.mark.slow
 def test_training_on_your_own(shell):
     printed = shell(str(EXAMPLES / "train_on_your_own.sh"))
     noisy, denoised = (float(x) for x in re.findall(r"^PSNR +([0-9.]+)", printed, re.MULTILINE))
