@@ -15,7 +15,6 @@ from emds.stages.adapt_plan import AdaptOptions, AdaptPlan, plan_adaptation
 from emds.stages.held_out import HeldOut, Judgement
 from emds.stages.provenance import refuse_own_input
 from emds.training.adaptation import adapt as run_adaptation
-from emds.training.adaptation import keep_brightness
 from emds.training.loop import RunFolder, TrainingState, start_state
 from emds.training.noisy_mean import NoisyMean
 from emds.training.noisy_patches import HiddenSampler
@@ -84,8 +83,6 @@ def adapt(
     state = start_state(plan.parent.build(), plan.recipe, plan.config, device)
     sampler = _sampler(source, plan)
     noisy_mean = NoisyMean.of(plan.noise, plan.intensity, device)
-    if plan.noise.is_film:
-        noisy_mean = keep_brightness(noisy_mean, state.network, sampler, device)
     _begin(state, folder, plan, resume)
     run_adaptation(
         state,

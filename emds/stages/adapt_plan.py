@@ -133,7 +133,7 @@ def plan_adaptation(
     CheckpointError
         If the model makes no image.
     DataError, UsageError
-        If the volume cannot be used, is too small, or its noise reaches too far.
+        If the volume cannot be used, is too small, or its noise is film grain or reaches too far.
     """
     parent = load_checkpoint(path)
     recipe = _recipe(parent, path)
@@ -145,6 +145,13 @@ def plan_adaptation(
     held_out = _held_out(region, options.held_out)
     starts = _starts(source, region, held_out, seen)
     noise = estimate_noise(source, roi=region, seed=options.seed, progress=progress).estimate
+    if noise.is_film:
+        raise DataError(
+            f"the noise of {source.location} looks like film grain, which multiplies and is alike "
+            "over several voxels. What is hidden to learn from it is so wide that to fill it in "
+            "well is not to denoise well, and nothing tells how dark the grain made the image. "
+            "Train a checkpoint for such noise: emds train, with noise models of kind film."
+        )
     reach = _reach(noise, source, seen)
     side = parent.crop * -(-least_side(reach) // parent.crop)
     if min(region.shape[1:]) < side:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
-from torch import Tensor, nn
+from torch import Tensor
 
 from emds.config import TrainConfig
 from emds.errors import DataError, InterruptedRunError
@@ -22,7 +21,6 @@ from emds.training.noisy_mean import NoisyMean
 from emds.training.noisy_patches import HiddenBatch, HiddenSampler
 from emds.training.patches import iter_batches
 
-_COMPARED = 8  # batches whose brightness is compared
 _KEEP = 0.1
 """Weight of the term that holds affinities fast: the network that sees one section, with spots of
 7 × 7 pixels, otherwise blurs its coarse image until labels get worse than they were."""
@@ -95,36 +93,6 @@ def adapt(
                 )
 
 
-def keep_brightness(
-    noisy_mean: NoisyMean, network: JointNetwork, sampler: HiddenSampler, device: torch.device
-) -> NoisyMean:
-    """Return the mean under noise that multiplies, as film does, with the factor it multiplies by.
-
-    A noisy image does not tell whether such noise, or the tissue, made it dark. So the network's
-    say is kept: on the whole its images stay as bright as they are.
-
-    Parameters
-    ----------
-    noisy_mean : NoisyMean
-        Without a factor.
-    network : JointNetwork
-        Before it is adapted, in evaluation mode.
-    sampler : HiddenSampler
-        Gives the sections to compare.
-    device : torch.device
-        Of the network.
-    """
-    seen = expected = 0.0
-    for step in range(_COMPARED):
-        batch = sampler.batch(step)
-        with torch.inference_mode():
-            image = network(torch.from_numpy(batch.hidden).to(device)).image
-            mean = noisy_mean(image).mean() - noisy_mean.black
-        expected += float(mean)
-        seen += float(batch.noisy[:, middle(batch.noisy.shape[1])].mean()) - noisy_mean.black
-    return replace(noisy_mean, factor=seen / expected)
-
-
 def _step(
     state: TrainingState,
     parent: JointNetwork,
@@ -133,24 +101,17 @@ def _step(
     config: TrainConfig,
     device: torch.device,
 ) -> Tensor:
-    network = state.network
     hidden, noisy, spots = (
         torch.from_numpy(values).to(device) for values in (batch.hidden, batch.noisy, batch.spots)
     )
     hidden = hidden.contiguous(memory_format=torch.channels_last)
-    prediction = network(hidden)
+    prediction = state.network(hidden)
     loss = blind_spot_loss(prediction, noisy, spots, noisy_mean)
     if prediction.logits is not None:
         with torch.no_grad():
             before = parent(hidden).logits
         loss = loss + _KEEP * affinity_drift(prediction.logits, before)
-    network.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    if config.optimizer.clip_norm is not None:
-        nn.utils.clip_grad_norm_(network.parameters(), config.optimizer.clip_norm)
-    for optimizer in state.optimizers:
-        optimizer.move(state.step, config.steps)
-    state.averaged.update_parameters(network)
+    state.descend(loss, config)
     return loss.detach()
 
 

@@ -100,6 +100,17 @@ class TrainingState:
         for name in _COUNTERS:
             setattr(self, name, content[name])
 
+    def descend(self, loss: Tensor, config: TrainConfig) -> None:
+        """Move the weights, and their average, down the slope of a loss."""
+        for module in (self.network, self.balance):
+            module.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if config.optimizer.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), config.optimizer.clip_norm)
+        for optimizer in self.optimizers:
+            optimizer.move(self.step, config.steps)
+        self.averaged.update_parameters(self.network)
+
 
 Save = Callable[[str, TrainingState], None]
 """Writes a checkpoint of the averaged network; told "best" or "last"."""
@@ -235,14 +246,7 @@ def _step(
     if prediction.fused is not None and weights.fused:
         losses["fused"] = image_loss(prediction.fused, clean[:, middle(clean.shape[1])])
     loss: Tensor = state.balance(losses, (state.step + 1) / config.steps)
-    for module in (network, state.balance):
-        module.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    if config.optimizer.clip_norm is not None:
-        nn.utils.clip_grad_norm_(network.parameters(), config.optimizer.clip_norm)
-    for optimizer in state.optimizers:
-        optimizer.move(state.step, config.steps)
-    state.averaged.update_parameters(network)
+    state.descend(loss, config)
     return {"loss": loss.detach()} | {name: value.detach() for name, value in losses.items()}
 
 

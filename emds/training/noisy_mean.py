@@ -28,15 +28,9 @@ class NoisyMean:
     ----------
     table : (N,) float32
         At evenly spaced clean values from -2 to 2; between them lies a straight line.
-    black : float
-        Grey level 0.
-    factor : float
-        By which the noise makes the image brighter, 1 but for noise that multiplies.
     """
 
     table: Tensor
-    black: float
-    factor: float = 1.0
 
     @classmethod
     def of(cls, estimate: NoiseEstimate, intensity: Intensity, device: torch.device) -> NoisyMean:
@@ -44,15 +38,13 @@ class NoisyMean:
         low, high = intensity.low, intensity.high
         clean = np.linspace(-_SPAN, _SPAN, _STEPS + 1)
         grey = low + (clean + 1) / 2 * (high - low)
-        law = estimate.film if estimate.is_film else estimate.line
-        seen = law.mean_after_clipping(grey, estimate.levels)
+        seen = estimate.line.mean_after_clipping(grey, estimate.levels)
         table = torch.from_numpy((seen - low) / (high - low) * 2 - 1).float()
-        return cls(table.to(device), -2 * low / (high - low) - 1)
+        return cls(table.to(device))
 
     def __call__(self, clean: Tensor) -> Tensor:
         """Return the mean noisy values of places with these clean ones, of any shape."""
         place = (clean.float() + _SPAN) * (_STEPS / (2 * _SPAN))
         index = place.detach().floor().clamp(0, _STEPS - 1).nan_to_num().long()
         share = place - index
-        seen = torch.lerp(self.table[index], self.table[index + 1], share)
-        return (seen - self.black) * self.factor + self.black
+        return torch.lerp(self.table[index], self.table[index + 1], share)

@@ -22,6 +22,7 @@ from emds.geometry import Roi
 from emds.io import MemoryVolume, open_volume
 from emds.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from emds.networks.joint import Architecture
+from emds.noise import Film, add_noise
 from emds.stages.adapt import _sampler, adapt
 from emds.stages.adapt_plan import AdaptOptions, plan_adaptation
 from emds.stages.inference import run
@@ -171,6 +172,15 @@ def test_a_model_that_makes_no_image_is_refused(tmp_path, noisy):
 def test_a_plan_that_cannot_work_is_refused(tmp_path, model, noisy, options, error, words):
     with pytest.raises(error, match=words):
         adapt(model, noisy, out=tmp_path / "new.pt", options=options)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
+
+
+def test_film_grain_is_refused(tmp_path, model):
+    """Predicting hidden places better made images worse there."""
+    raw = gaussian_filter(make_phantom((12, 96, 96), seed=1)[0].astype(float), 1.2)
+    grain = add_noise(np.rint(raw).astype(np.uint8), Film(), seed=0)
+    with pytest.raises(DataError, match="film grain"):
+        adapt(model, MemoryVolume(grain), out=tmp_path / "new.pt", options=OPTIONS)
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
 
 

@@ -20,7 +20,7 @@ from emds.training.patches import iter_batches
 from emds.training.recipes import LossWeights, Recipe
 
 CPU = torch.device("cpu")
-PLAIN = NoisyMean(torch.linspace(-2, 2, 1025), -1.0)
+PLAIN = NoisyMean(torch.linspace(-2, 2, 1025))
 VOLUME = MemoryVolume(np.random.default_rng(0).integers(0, 256, (9, 40, 32)).astype(np.uint8))
 IMAGE_SIDE = Recipe(
     ("denoiser", "segmenter", "fusion"),
