@@ -175,6 +175,7 @@ def main() -> None:
     parser.add_argument("--mutex-strides", type=int, nargs=3)
     parser.add_argument("--min-size", type=int)
     parser.add_argument("--tta", action="store_true")
+    parser.add_argument("--link-sections", type=float)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     sections = TEST if arguments.sections == "test" else VALIDATION
@@ -189,6 +190,7 @@ def main() -> None:
         mutex_strides=arguments.mutex_strides and tuple(arguments.mutex_strides),
         min_size=arguments.min_size,
         tta=arguments.tta,
+        link_sections=arguments.link_sections,
     )
     results = {"sections": sections, "noisy": image_scores(noisy, clean)}
     for named in arguments.checkpoint:

@@ -116,6 +116,7 @@ Save = Callable[[str, TrainingState], None]
 """Writes a checkpoint of the averaged network; told "best" or "last"."""
 
 _LARGEST_SEED = 2**63 - 1
+_THREADS_BESIDE_A_GPU = 8
 _SHOWN = ("psnr", "coarse_psnr", "voi", "voi_3d")
 _COUNTERS = ("step", "best", "metrics", "seconds", "cpu_seconds")
 
@@ -184,7 +185,8 @@ def train(
     started = time.monotonic() - state.seconds
     started_cpu = time.process_time() - state.cpu_seconds
     with stop_signal() as stop, _log(folder.log, state.step) as log:
-        for batch in iter_batches(sampler, state.step, config.steps):
+        threads = 1 if device.type == "cpu" else _THREADS_BESIDE_A_GPU
+        for batch in iter_batches(sampler, state.step, config.steps, threads=threads):
             losses = _step(state, batch, recipe, config, offsets, device)
             state.step += 1
             state.seconds = time.monotonic() - started
@@ -268,10 +270,12 @@ def _moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
     def update(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
         steps = float(count)
         keep = min(decay, (1 + steps) / (10 + steps))
-        for old, new in zip(averaged, current, strict=True):
-            if old.is_floating_point():
-                old.lerp_(new, 1 - keep)
-            else:
+        pairs = list(zip(averaged, current, strict=True))
+        real = [(old, new) for old, new in pairs if old.is_floating_point()]
+        if real:  # all at once, for a GPU takes longer to be asked than to do it
+            torch._foreach_lerp_([old for old, _ in real], [new for _, new in real], 1 - keep)
+        for old, new in pairs:
+            if not old.is_floating_point():
                 old.copy_(new)
 
     return update

@@ -200,9 +200,15 @@ class NoiseDrawer:
         )
 
 
-def iter_batches(sampler: Sampler[Drawn], start: int, stop: int, ahead: int = 3) -> Iterator[Drawn]:
-    """Yield the batches of steps `start` to `stop`, made `ahead` of time in a thread."""
-    with ThreadPoolExecutor(1, thread_name_prefix="patches") as pool:
+def iter_batches(
+    sampler: Sampler[Drawn], start: int, stop: int, *, threads: int = 1
+) -> Iterator[Drawn]:
+    """Yield the batches of steps `start` to `stop`, made ahead of time in threads.
+
+    One thread keeps up with a network on the CPU. Beside a GPU, drawing noise is what takes long.
+    """
+    ahead = threads + 2
+    with ThreadPoolExecutor(threads, thread_name_prefix="patches") as pool:
         waiting: list[Future[Drawn]] = []
         try:
             for step in range(start, stop):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from emds.datasets import find_dataset
 from emds.errors import ConfigError, InterruptedRunError, UsageError
 from emds.signals import stop_signal
+from emds.stages.reproduce.claims import claim
 from emds.stages.reproduce.estimate import estimate_seconds
 from emds.stages.reproduce.page import write_page
 from emds.stages.reproduce.plan import DESIGNS, Row, Task, datasets_of, make_rows, make_tasks
@@ -19,6 +21,8 @@ from emds.stages.reproduce.workspace import Settings, Workspace, write_json
 from emds.training.recipes import RECIPES
 
 Progress = Callable[[int, int, str], None]
+
+_PATIENCE = 1.0  # s between looks at what others have done
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,9 @@ def reproduce(plan: Plan, progress: Progress | None = None) -> Results:
     Parameters
     ----------
     plan : Plan
-        From `make_plan`. It may be stopped and begun again anywhere; what was done stays.
+        From `make_plan`. It may be stopped and begun again anywhere; what was done stays. Several
+        processes, on one machine or on several with a shared folder, may carry out the same plan:
+        each takes the first task that no other is at.
     progress : callable, optional
         Told (done, total, text).
 
@@ -119,24 +125,24 @@ def reproduce(plan: Plan, progress: Progress | None = None) -> Results:
     total = len(plan.tasks)
     stopped = None
     with stop_signal() as stop:
-        for task in plan.left():
-            number = plan.tasks.index(task) + 1
+        while (left := plan.left()) and not stop.is_set() and not stopped:
+            with _first_free(plan, left) as task:
+                if task is None:  # all that can be done is being done
+                    stop.wait(_PATIENCE)
+                    continue
+                number = plan.tasks.index(task) + 1
 
-            def tell(done: int, steps: int, text: str, place: str = f"{number}/{total}") -> None:
-                if progress:
-                    progress(done, steps, f"{place} {text}")
+                def tell(done: int, steps: int, text: str, at: str = f"{number}/{total}") -> None:
+                    if progress:
+                        progress(done, steps, f"{at} {text}")
 
-            if progress:
-                progress(0, 1, f"{number}/{total} {task.label}")
-            try:
-                do_task(plan.place, task, tell)
-            except InterruptedRunError as error:
-                stopped = error
-                break
-            if task.kind == "score":
+                tell(0, 1, task.label)
+                try:
+                    do_task(plan.place, task, tell)
+                except InterruptedRunError as error:
+                    stopped = error
+            if not stopped and task.kind == "score":
                 write_results(plan)  # so that a long plan can be watched
-            if stop.is_set():
-                break
         results = write_results(plan)
         left = plan.left()
         if stopped or (stop.is_set() and left):
@@ -145,6 +151,20 @@ def reproduce(plan: Plan, progress: Progress | None = None) -> Results:
                 f"kept in {plan.place.out}. The same command continues."
             ) from stopped
     return results
+
+
+@contextmanager
+def _first_free(plan: Plan, left: Sequence[Task]) -> Iterator[Task | None]:
+    """Hold the first of these tasks that can begin and that no other process is at."""
+    place = plan.place
+    for task in left:
+        if place.can_begin(task):
+            with claim(place.lock(task.label)) as mine:
+                # It may have been done between the look and the lock.
+                if mine and not place.is_done(task):
+                    yield task
+                    return
+    yield None
 
 
 def write_results(plan: Plan) -> Results:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 import emds
+from emds.datasets import Dataset
 from emds.geometry import Roi, Triple, iter_blocks
 from emds.io import create_volume, open_volume
 from emds.io.volume import CroppedVolume, Volume
@@ -21,6 +22,7 @@ from emds.noise import make_noise_model
 from emds.stages.evaluate import evaluate
 from emds.stages.inference import denoise, run, segment
 from emds.stages.plan import InferenceOptions
+from emds.stages.reproduce.claims import claim
 from emds.stages.reproduce.plan import System, Task
 from emds.stages.reproduce.workspace import Workspace, write_json
 from emds.stages.simulate_noise import simulate_noise
@@ -127,9 +129,13 @@ def test_volume(place: Workspace, dataset_name: str, what: str) -> Path:
         ``clean``, ``truth``, or a kind of noise.
     """
     path = place.test_data(dataset_name, what)
-    if path.exists():
-        return path
-    dataset = place.datasets[dataset_name]
+    with claim(place.lock(f"data {dataset_name} {what}"), wait=True):
+        if not path.exists():
+            _make_test_volume(place.datasets[dataset_name], what, path)
+    return path
+
+
+def _make_test_volume(dataset: Dataset, what: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     role: Literal["labels", "raw"] = "labels" if what == "truth" else "raw"
     location = dataset.tested_labels if what == "truth" else dataset.tested_raw
@@ -140,7 +146,6 @@ def test_volume(place: Workspace, dataset_name: str, what: str) -> Path:
         else:
             model = make_noise_model(what)
             simulate_noise(whole, model, out=path, seed=NOISE_SEED, roi=box, overwrite=True)
-    return path
 
 
 def _copy(source: Volume, path: Path, role: Literal["labels", "raw"]) -> None:

@@ -84,6 +84,15 @@ class Workspace:
         """Return a volume of test sections: ``clean``, ``truth``, or a kind of noise."""
         return self.out / "data" / dataset / f"{what}.zarr"
 
+    def lock(self, name: str) -> Path:
+        """File whose lock says that a process is at it: a task by its label, or test data."""
+        return self.out / "locks" / name.replace("/", "_").replace(" ", "_")
+
+    def can_begin(self, task: Task) -> bool:
+        """Say whether what a task starts from is there."""
+        needed = task.system.needed().values() if task.kind == "train" else (task.system,)
+        return all(self.is_done(Task("train", system)) for system in needed)
+
     def is_done(self, task: Task) -> bool:
         """Say whether a task has left its result.
 
