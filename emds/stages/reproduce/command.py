@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from emds.datasets import find_dataset
-from emds.errors import ConfigError, InterruptedRunError, UsageError
+from emds.errors import ConfigError, DataError, IncompleteError, InterruptedRunError, UsageError
 from emds.signals import stop_signal
 from emds.stages.reproduce.claims import claim
 from emds.stages.reproduce.estimate import estimate_seconds
@@ -20,9 +22,13 @@ from emds.stages.reproduce.work import do_task
 from emds.stages.reproduce.workspace import Settings, Workspace, write_json
 from emds.training.recipes import RECIPES
 
+logger = logging.getLogger("emds")
+
 Progress = Callable[[int, int, str], None]
+Failures = dict[Task, str]
 
 _PATIENCE = 1.0  # s between looks at what others have done
+_LISTED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,18 @@ class Plan:
     def left(self) -> list[Task]:
         """Return what is not done, in order."""
         return [task for task in self.tasks if not self.place.is_done(task)]
+
+    def divide_left(self, failed: Mapping[Task, str]) -> tuple[list[Task], list[Task]]:
+        """Return what is left and can be done, and what failed or needs what failed, in order.
+
+        A task that another process has done since it failed here is not left.
+        """
+        possible: list[Task] = []
+        closed: list[Task] = []
+        for task in self.left():  # what others need comes before them
+            hopeless = task in failed or any(needed in closed for needed in task.needs())
+            (closed if hopeless else possible).append(task)
+        return possible, closed
 
     def times(self) -> list[tuple[Task, bool, float]]:
         """Return every task with whether it is done and how many seconds it takes."""
@@ -121,36 +139,65 @@ def reproduce(plan: Plan, progress: Progress | None = None) -> Results:
     InterruptedRunError
         On SIGTERM or SIGUSR1, after the training's state was saved and the results of what is
         done were written.
+    IncompleteError
+        If tasks failed, after all that does not need them was done and its results were written.
+        Each was tried once, by this process.
     """
-    total = len(plan.tasks)
-    stopped = None
+    failed: Failures = {}
     with stop_signal() as stop:
-        while (left := plan.left()) and not stop.is_set() and not stopped:
-            with _first_free(plan, left) as task:
+        while True:
+            possible, closed = plan.divide_left(failed)
+            if not possible or stop.is_set():
+                break
+            with _first_free(plan, possible) as task:
                 if task is None:  # all that can be done is being done
                     stop.wait(_PATIENCE)
-                    continue
-                number = plan.tasks.index(task) + 1
-
-                def tell(done: int, steps: int, text: str, at: str = f"{number}/{total}") -> None:
-                    if progress:
-                        progress(done, steps, f"{at} {text}")
-
-                tell(0, 1, task.label)
-                try:
-                    do_task(plan.place, task, tell)
-                except InterruptedRunError as error:
-                    stopped = error
-            if not stopped and task.kind == "score":
+                else:
+                    _try(plan, task, failed, stop, progress)
+            if task is not None and task.kind == "score":
                 write_results(plan)  # so that a long plan can be watched
         results = write_results(plan)
-        left = plan.left()
-        if stopped or (stop.is_set() and left):
-            raise InterruptedRunError(
-                f"stopped by a signal with {len(left)} of {total} tasks left; what was done is "
-                f"kept in {plan.place.out}. The same command continues."
-            ) from stopped
+    if possible:
+        raise InterruptedRunError(
+            f"stopped by a signal with {len(possible) + len(closed)} of {len(plan.tasks)} tasks "
+            f"left; what was done is kept in {plan.place.out}. The same command continues."
+        )
+    if closed:
+        raise IncompleteError(_describe(plan, closed, failed))
     return results
+
+
+def _try(
+    plan: Plan, task: Task, failed: Failures, stop: threading.Event, progress: Progress | None
+) -> None:
+    """Do a task, or note why it failed or that it was stopped."""
+    at = f"{plan.tasks.index(task) + 1}/{len(plan.tasks)}"
+
+    def tell(done: int, steps: int, text: str) -> None:
+        if progress:
+            progress(done, steps, f"{at} {text}")
+
+    tell(0, 1, task.label)
+    try:
+        do_task(plan.place, task, tell)
+    except InterruptedRunError:
+        stop.set()
+    except (DataError, IncompleteError) as error:
+        failed[task] = str(error).splitlines()[0]
+        logger.warning("%s failed, and the plan goes on: %s", task.label, failed[task])
+
+
+def _describe(plan: Plan, closed: Sequence[Task], failed: Failures) -> str:
+    """Say what failed and why, what is left because of it, and what can be done."""
+    reasons = [f"\n  {task.label}: {failed[task]}" for task in closed if task in failed]
+    more = len(reasons) - _LISTED
+    listed = "".join(reasons[:_LISTED]) + (f"\n  and {more} more" if more > 0 else "")
+    return (
+        f"ended with {len(closed)} of {len(plan.tasks)} tasks left: {len(reasons)} failed, "
+        f"{len(closed) - len(reasons)} needing what failed. The rest is done, with its results in "
+        f"{plan.place.out}. The same command tries again; other settings of the training need "
+        f"another --out.{listed}"
+    )
 
 
 @contextmanager
@@ -169,9 +216,10 @@ def _first_free(plan: Plan, left: Sequence[Task]) -> Iterator[Task | None]:
 
 def write_results(plan: Plan) -> Results:
     """Collect what is scored so far, and write it as JSON, CSV and a page."""
-    results = collect(plan.place, plan.rows, plan.seeds)
     out = plan.place.out
-    write_json(out / "results.json", results.to_dict())
-    write_csv(out / "results.csv", results)
-    write_page(out / "report.html", results, plan.place)
+    with claim(plan.place.lock("results"), wait=True):  # the last to write has seen the most
+        results = collect(plan.place, plan.rows, plan.seeds)
+        write_json(out / "results.json", results.to_dict())
+        write_csv(out / "results.csv", results)
+        write_page(out / "report.html", results, plan.place)
     return results

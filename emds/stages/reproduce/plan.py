@@ -197,6 +197,11 @@ class Task:
         how = " in blocks" if self.blocks else ""
         return f"{self.kind} {self.system.folder.as_posix()}{how}"
 
+    def needs(self) -> list[Task]:
+        """Return the trainings that it starts from."""
+        systems = self.system.needed().values() if self.kind == "train" else (self.system,)
+        return [Task("train", system) for system in systems]
+
 
 def make_rows(
     tables: Sequence[int],

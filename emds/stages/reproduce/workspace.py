@@ -90,8 +90,7 @@ class Workspace:
 
     def can_begin(self, task: Task) -> bool:
         """Say whether what a task starts from is there."""
-        needed = task.system.needed().values() if task.kind == "train" else (task.system,)
-        return all(self.is_done(Task("train", system)) for system in needed)
+        return all(self.is_done(needed) for needed in task.needs())
 
     def is_done(self, task: Task) -> bool:
         """Say whether a task has left its result.

@@ -5,62 +5,19 @@ import json
 import signal
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
+from toy_plans import SETTINGS, finish, plan_for, results_of
 
 from emds.cli.console import print_plan
 from emds.config import load_train_config
 from emds.errors import ConfigError, InterruptedRunError, UsageError
-from emds.io import create_volume, open_volume
+from emds.io import open_volume
 from emds.metrics import evaluate_denoising, evaluate_segmentation
 from emds.stages.reproduce import command, estimate
-from emds.stages.reproduce.command import make_plan, reproduce
+from emds.stages.reproduce.command import reproduce
 from emds.stages.reproduce.tables import all_tables
-from emds.stages.reproduce.workspace import Settings, write_json
-
-SETTINGS = Settings(
-    "cpu",
-    2,
-    ("width=tiny", "crop=16", "batch_size=2", "validation={every: 2, sections: 1}", "log_every=1"),
-    device="cpu",
-)
-
-
-@pytest.fixture
-def data(tmp_path):
-    """Twelve sections of square cells with dark borders, described in YAML."""
-    labels = np.kron(np.arange(1, 10).reshape(3, 3), np.ones((12, 12))).astype(np.uint64)
-    edge = (np.roll(labels, 1, 0) != labels) | (np.roll(labels, 1, 1) != labels)
-    raw = np.where(edge, 40, 180).astype(np.uint8)
-    for name, values, role in (("raw", raw, "raw"), ("gt", labels, "labels")):
-        with create_volume(
-            tmp_path / f"{name}.h5", shape=(12, 36, 36), dtype=values.dtype, role=role
-        ) as volume:
-            volume.write(volume.roi, np.broadcast_to(values, (12, 36, 36)))
-    (tmp_path / "toy.yaml").write_text(
-        "raw: raw.h5\nlabels: gt.h5\ntrain: [0, 5]\nvalidation: [6, 7]\ntest: [8, 12]\n"
-        "rows: [0, 32]\nnoise: [gaussian-poisson]\n"
-    )
-    return tmp_path
-
-
-def plan_for(data, out="plan", recipes=("dn_only", "sequential", "joint"), **changes):
-    options = {"tables": (1,), "datasets": (str(data / "toy.yaml"),), "seeds": 1}
-    options |= {"settings": SETTINGS, "recipes": recipes}
-    return make_plan(data, data / out, **(options | changes))
-
-
-def without_times(content):
-    """Drop what differs between two equal plans: clocks and places."""
-    if isinstance(content, dict):
-        timed = ("seconds", "cpu_seconds", "train_seconds", "train_cpu_seconds")
-        return {k: without_times(v) for k, v in content.items() if k not in timed}
-    return [without_times(one) for one in content] if isinstance(content, list) else content
-
-
-def results_of(folder):
-    return without_times(json.loads((folder / "results.json").read_text()))
+from emds.stages.reproduce.workspace import Settings
 
 
 def test_a_plan_leaves_tables_a_page_and_nothing_to_do(data, capsys):
@@ -226,18 +183,13 @@ def test_dms_takes_the_weight_it_is_given(data):
     assert plan.place.config(systems["seg_clean"]).loss.affinities is None
 
 
-def finish_training(place, system, seconds):
-    config = place.config(system).model_dump(mode="json")
-    write_json(place.record(system), {"steps": 2, "seconds": seconds, "config": config})
-
-
 def test_times_are_those_of_the_fastest_training_with_the_same_backbones(data, monkeypatch):
     """What a busy or a stopped machine adds to a training is not expected of the others."""
     monkeypatch.delattr(estimate, "_trial_speed")  # nothing is left to be tried
     plan = plan_for(data, seeds=3)
     place, alone = plan.place, [t for t in plan.tasks if t.label.startswith("train toy/gaussian-p")]
     for task, seconds in zip(alone, (40.0, 2.0, 900.0)):
-        finish_training(place, task.system, seconds)
+        finish(place, task, seconds)
     flops = {task: estimate.step_flops(place.config(task.system)) for task in plan.tasks}
     speed = max(flops[task] / took for task, took in zip(alone, (40.0, 2.0, 900.0)))
     times = {task: seconds for task, _, seconds in plan.times()}
@@ -247,7 +199,7 @@ def test_times_are_those_of_the_fastest_training_with_the_same_backbones(data, m
     scores = [task for task in plan.tasks if task.kind == "score"]
     assert all(times[task] > 0 for task in scores)
     for task, seconds in zip((t for t in scores if t.system.recipe == "joint"), (7.0, 3.0)):
-        write_json(place.scores(task.system, False), {"seconds": seconds})
+        finish(place, task, seconds)
     times = {task: seconds for task, _, seconds in plan.times()}
     assert [times[t] for t in scores if t.system.recipe == "joint"] == [3.0] * 3
 
