@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toy_plans import SETTINGS, finish, plan_for, pretend_to_work, results_of
+from toy_plans import SETTINGS, call_when_waiting, finish, plan_for, pretend_to_work, results_of
 
 from emds.errors import ConfigError, DataError, IncompleteError, InterruptedRunError
 from emds.stages.reproduce import command
@@ -31,6 +31,7 @@ def named(tasks):
 def test_a_failed_training_is_told_and_only_what_needs_it_is_left(data, monkeypatch, caplog):
     plan = plan_for(data, recipes=("dn_only", "seg_only", "sequential"))
     tried = pretend_to_work(monkeypatch, failing("dn_only"))
+    call_when_waiting(monkeypatch, lambda: pytest.fail("waited for what nobody does"))
     written = []
     monkeypatch.setattr(command, "write_results", lambda plan: written.append(named(plan.left())))
     with (

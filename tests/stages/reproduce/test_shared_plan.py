@@ -5,12 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from toy_plans import finish, plan_for, pretend_to_work, results_of
+from toy_plans import call_when_waiting, finish, plan_for, pretend_to_work, results_of
 
 from emds.stages.reproduce import command
 from emds.stages.reproduce.claims import claim
@@ -59,20 +58,6 @@ def start(script, *arguments):
             child.kill()
 
 
-def call_when_waiting(monkeypatch, action):
-    """Call something whenever `reproduce` waits for others, in place of the time it waits."""
-
-    class Event(threading.Event):
-        def wait(self, timeout=None):
-            action()
-
-    @contextmanager
-    def stop_signal():
-        yield Event()
-
-    monkeypatch.setattr(command, "stop_signal", stop_signal)
-
-
 def test_a_task_that_somebody_is_at_is_left_until_he_lets_go(data, monkeypatch):
     plan = plan_for(data, recipes=("dn_only", "seg_only", "sequential"))
     held = plan.tasks[0]
@@ -86,6 +71,7 @@ def test_a_task_that_somebody_is_at_is_left_until_he_lets_go(data, monkeypatch):
 
         def look():
             looks.append(list(tried))
+            assert len(looks) < 4, "nobody holds it any more"
             if len(looks) == 3:
                 lock.close()
 

@@ -1,6 +1,8 @@
 """Plans on a toy volume, and work that takes no time."""
 
 import json
+import threading
+from contextlib import contextmanager
 
 from emds.stages.reproduce import command
 from emds.stages.reproduce.command import make_plan
@@ -52,3 +54,17 @@ def pretend_to_work(monkeypatch, work=finish):
     monkeypatch.setattr(command, "do_task", do_task)
     monkeypatch.setattr(command, "write_results", lambda plan: None)
     return tried
+
+
+def call_when_waiting(monkeypatch, action):
+    """Call something whenever `reproduce` waits for others, in place of the time it waits."""
+
+    class Event(threading.Event):
+        def wait(self, timeout=None):
+            action()
+
+    @contextmanager
+    def stop_signal():
+        yield Event()
+
+    monkeypatch.setattr(command, "stop_signal", stop_signal)
