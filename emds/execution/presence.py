@@ -19,7 +19,7 @@ def at_work(folder: Path) -> Iterator[None]:
     """Show, for the length of a ``with`` block, that this process is at work."""
     handle = os.open(folder / _FILE, os.O_RDWR | os.O_CREAT)
     try:
-        _lock(handle, fcntl.LOCK_SH)
+        take_lock(handle, fcntl.LOCK_SH)
         yield
     finally:
         os.close(handle)
@@ -36,7 +36,7 @@ def wait_for_workers(folder: Path, patience_s: float = 600.0) -> None:
     handle = os.open(folder / _FILE, os.O_RDWR | os.O_CREAT)
     deadline = time.monotonic() + patience_s
     try:
-        while not _lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        while not take_lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
             if time.monotonic() > deadline:
                 raise OutputExistsError(
                     f"workers of an earlier run still write to {folder.parent}. End them, or wait."
@@ -46,7 +46,8 @@ def wait_for_workers(folder: Path, patience_s: float = 600.0) -> None:
         os.close(handle)
 
 
-def _lock(handle: int, kind: int) -> bool:
+def take_lock(handle: int, kind: int) -> bool:
+    """Say whether an open file could be locked; it always is where the file system has no locks."""
     try:
         fcntl.flock(handle, kind)
     except BlockingIOError:
