@@ -72,7 +72,7 @@ def adapt(
     state.network.eval()
     parent = parent.eval().keep_only(("affinities",))
     with stop_signal() as stop:
-        for batch in iter_batches(sampler, state.step, config.steps):
+        for batch in iter_batches(sampler, state.step, config.steps, device):
             loss = _step(state, parent, batch, noisy_mean, config, device)
             state.step += 1
             done = state.step == config.steps

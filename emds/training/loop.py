@@ -116,7 +116,6 @@ Save = Callable[[str, TrainingState], None]
 """Writes a checkpoint of the averaged network; told "best" or "last"."""
 
 _LARGEST_SEED = 2**63 - 1
-_THREADS_BESIDE_A_GPU = 8
 _SHOWN = ("psnr", "coarse_psnr", "voi", "voi_3d")
 _COUNTERS = ("step", "best", "metrics", "seconds", "cpu_seconds")
 
@@ -185,8 +184,7 @@ def train(
     started = time.monotonic() - state.seconds
     started_cpu = time.process_time() - state.cpu_seconds
     with stop_signal() as stop, _log(folder.log, state.step) as log:
-        threads = 1 if device.type == "cpu" else _THREADS_BESIDE_A_GPU
-        for batch in iter_batches(sampler, state.step, config.steps, threads=threads):
+        for batch in iter_batches(sampler, state.step, config.steps, device):
             losses = _step(state, batch, recipe, config, offsets, device)
             state.step += 1
             state.seconds = time.monotonic() - started

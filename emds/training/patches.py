@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from emds.config import NoiseConfig, TrainConfig
@@ -25,6 +26,7 @@ from emds.training.planes import draw_stack, sample_image, sample_labels
 Drawn = TypeVar("Drawn", covariant=True)
 
 _MARGIN = 64
+_THREADS_BESIDE_A_GPU = 8
 
 
 class Sampler(Protocol[Drawn]):
@@ -201,12 +203,13 @@ class NoiseDrawer:
 
 
 def iter_batches(
-    sampler: Sampler[Drawn], start: int, stop: int, *, threads: int = 1
+    sampler: Sampler[Drawn], start: int, stop: int, device: torch.device
 ) -> Iterator[Drawn]:
     """Yield the batches of steps `start` to `stop`, made ahead of time in threads.
 
     One thread keeps up with a network on the CPU. Beside a GPU, drawing noise is what takes long.
     """
+    threads = 1 if device.type == "cpu" else _THREADS_BESIDE_A_GPU
     ahead = threads + 2
     with ThreadPoolExecutor(threads, thread_name_prefix="patches") as pool:
         waiting: list[Future[Drawn]] = []

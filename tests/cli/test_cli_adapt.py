@@ -53,7 +53,7 @@ def test_without_a_gain_there_is_an_exit_code_and_no_file(noisy_place, emds, emd
 def test_stopped_by_a_signal_it_says_how_to_go_on(noisy_place, emds, emds_fails, monkeypatch):
     before = names(noisy_place)
 
-    def stopping(sampler, start, steps):
+    def stopping(sampler, start, steps, device):
         for step in range(start, steps):
             if step == 2:
                 signal.raise_signal(signal.SIGTERM)

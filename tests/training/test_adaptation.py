@@ -160,7 +160,7 @@ def test_samples_have_their_spots_hidden_and_keep_rows_as_rows():
 def test_a_step_draws_the_same_whoever_asks_first():
     sampler = make_sampler()
     alone = [sampler.batch(step) for step in (3, 4)]
-    ahead = list(iter_batches(make_sampler(), 3, 5))
+    ahead = list(iter_batches(make_sampler(), 3, 5, torch.device("cpu")))
     for one, other in zip(alone, ahead, strict=True):
         np.testing.assert_array_equal(one.hidden, other.hidden)
         np.testing.assert_array_equal(one.spots, other.spots)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from emds.config import load_train_config
 from emds.errors import DataError
@@ -60,9 +61,10 @@ def test_all_planes_cut_along_every_axis():
     assert flat == {0, 1, 2}
 
 
-def test_a_step_is_a_function_of_its_number():
+@pytest.mark.parametrize("device", ["cpu", "cuda"])  # one thread, and several; nothing runs on it
+def test_a_step_is_a_function_of_its_number(device):
     source = sampler()
-    ahead = list(iter_batches(source, 3, 9))
+    ahead = list(iter_batches(source, 3, 9, torch.device(device)))
     assert len(ahead) == 6
     for step, batch in zip(range(3, 9), ahead, strict=True):
         again = source.batch(step)
