@@ -99,10 +99,10 @@ class AugmentConfig(_Model):
     dihedral: bool = Field(
         True, description="flips and quarter turns in the plane, flips of a stack of sections"
     )
-    planes: Literal["xy", "all", "oblique"] = Field(
+    planes: Literal["xy", "all", "oblique", "mixed"] = Field(
         "xy",
         description="all: also cut samples along xz and yz; oblique: along any plane, "
-        "interpolated; both for isotropic voxels only",
+        "interpolated; mixed: half of them each; all three for isotropic voxels only",
     )
     zoom: Range = Field((1.0, 1.0), description="magnification of oblique samples")
     contrast: Range = Field((1.0, 1.0), description="factor on the contrast, around mid-grey")
@@ -242,8 +242,8 @@ class TrainConfig(_Model):
                 "augment.contrast and augment.brightness change the image before its noise is "
                 "drawn, but noise.online=false fixes the noise; set noise.online=true"
             )
-        if self.augment.zoom != (1, 1) and self.augment.planes != "oblique":
+        if self.augment.zoom != (1, 1) and self.augment.planes not in ("oblique", "mixed"):
             raise ValueError(
-                "augment.zoom magnifies oblique samples only; set augment.planes=oblique"
+                "augment.zoom magnifies oblique samples only; set augment.planes=oblique or mixed"
             )
         return self

@@ -101,7 +101,7 @@ class PatchSampler:
         crop, depth = config.crop, config.in_slices
         assert self.label_depth <= depth, "offsets reach further than the network sees"
         box = {0: (depth, crop, crop), 1: (crop, depth, crop), 2: (crop, crop, depth)}
-        normals = (0, 1, 2) if config.augment.planes == "all" else (0,)
+        normals = (0, 1, 2) if config.augment.planes in ("all", "mixed") else (0,)
         if not all(_fits(box[axis], self.region.shape) for axis in normals):
             raise DataError(
                 f"training sections of {raw.location} are {self.region.shape} (z, y, x) and must "
@@ -123,7 +123,8 @@ class PatchSampler:
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64] | None]:
         config = self.config
         rng = np.random.default_rng(np.random.SeedSequence([config.seed, step, index]))
-        if config.augment.planes == "oblique":
+        planes = config.augment.planes
+        if planes == "oblique" or (planes == "mixed" and rng.integers(2)):
             return self._oblique_sample(rng)
         across, shape = self.boxes[rng.integers(len(self.boxes))]
         z, y, x = (

@@ -61,7 +61,7 @@ def test_a_sample_is_a_stack_of_adjacent_parallel_sections(planes):
         assert seen == set(range(SECTIONS[0] + 3, SECTIONS[1] - 3))
 
 
-@pytest.mark.parametrize("planes", ["xy", "all", "oblique"])
+@pytest.mark.parametrize("planes", ["xy", "all", "oblique", "mixed"])
 def test_nothing_outside_the_training_sections_is_read(planes):
     raw = np.zeros(SHAPE, np.uint8)
     labels = np.ones(SHAPE, np.uint64)
@@ -99,11 +99,12 @@ def test_an_oblique_stack_has_image_and_labels_in_step():
         assert (expected == batch.clean).mean() > max(above, below)
 
 
-def test_oblique_stacks_are_mirrored_half_of_the_time():
+def directions_of(planes):
+    """Return, for twenty samples, the direction (z, y, x) of each of their three axes."""
     z, y, x = np.indices((40, 40, 40))
     ramps = [MemoryVolume((6 * v).astype(np.uint8)) for v in (z, y, x)]
     options = {"crop": 16, "batch_size": 20, "in_slices": 3, "out_slices": 3}
-    options |= {"augment": {"planes": "oblique"}}
+    options |= {"augment": {"planes": planes}}
     config = load_train_config("cpu", options=options)
     axes = np.stack(
         [
@@ -114,8 +115,20 @@ def test_oblique_stacks_are_mirrored_half_of_the_time():
         ],
         axis=-1,
     )
-    hands = np.sign(np.linalg.det(axes.transpose(1, 0, 2)))
+    return axes.transpose(1, 0, 2) / 6
+
+
+def test_oblique_stacks_are_mirrored_half_of_the_time():
+    hands = np.sign(np.linalg.det(directions_of("oblique")))
     assert 4 <= (hands > 0).sum() <= 16
+
+
+@pytest.mark.parametrize(
+    ("planes", "fewest", "most"), [("all", 20, 20), ("oblique", 0, 0), ("mixed", 4, 16)]
+)
+def test_half_of_mixed_stacks_lie_along_the_axes(planes, fewest, most):
+    straight = (np.abs(directions_of(planes)).max(axis=2) > 0.999).all(axis=1)
+    assert fewest <= straight.sum() <= most
 
 
 @pytest.mark.parametrize("online", [True, False])
@@ -139,7 +152,7 @@ def test_fixed_noise_is_what_simulate_noise_gives_that_place():
 
 
 def test_a_step_is_a_function_of_its_number():
-    for planes in ("all", "oblique"):
+    for planes in ("all", "oblique", "mixed"):
         source, other = (placed(augment={"planes": planes}) for _ in range(2))
         source.batch(0)
         for name in ("noisy", "clean", "labels"):
