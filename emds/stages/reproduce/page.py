@@ -24,6 +24,7 @@ from emds.stages.reproduce.workspace import Workspace
 
 _STYLE = """
 .figure { display: grid; gap: 0.75rem; margin: 0.6rem 0 1.6rem; align-items: start; }
+.last { position: sticky; right: 0; background: var(--paper); } /* the truth stays in sight */
 table { font-size: 0.85rem; } th, td { padding-right: 0.9rem; }
 caption { color: var(--ink); font-weight: 500; padding-top: 1.4rem; }
 td.soft { color: var(--soft); } a { color: inherit; }
@@ -157,15 +158,16 @@ def _heading(row: Row) -> str:
 def _figure(rows: Sequence[Sequence[Cell]]) -> str:
     """Show rows of equally many images, one below the other, a name under each."""
     widths = f"grid-template-columns: repeat({len(rows[0])}, minmax(6.5rem, 16rem))"
-    cells = "".join(_cell(*cell) for row in rows for cell in row)
+    cells = "".join(_cell(*cell, last=cell is row[-1]) for row in rows for cell in row)
     return f'<div class="wide"><div class="figure" style="{widths}">{cells}</div></div>'
 
 
-def _cell(name: str, image: NDArray[np.uint8] | None) -> str:
+def _cell(name: str, image: NDArray[np.uint8] | None, *, last: bool) -> str:
     if image is None:
         return "<div></div>"
+    kind = ' class="last"' if last else ""
     return (
-        f'<figure><img src="{data_uri(image)}" alt="{escape(name)}">'
+        f'<figure{kind}><img src="{data_uri(image)}" alt="{escape(name)}">'
         f"<figcaption>{escape(name)}</figcaption></figure>"
     )
 
