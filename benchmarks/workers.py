@@ -7,8 +7,8 @@ One and two take turns, every run a command of its own, start and all:
 - ``segment``: affinities of six channels, those of `scale.py`, zarr to zarr (``--shape``);
 - ``denoise``: the shipped `section.pt` on sections of ``--data``, one thread a process.
 
-Wall seconds, and CPU seconds of the command with all that it started. In turn with them ``limit`` is
-taken, what the machine allows: how much more the watershed in memory does in two processes that
+Wall seconds, and CPU seconds of the command with all that it started. In turn with them ``limit``
+is taken, what the machine allows: how much more the watershed in memory does in two processes that
 share nothing than in one. Of all ratios the median of the turns is told.
 """
 
