@@ -22,7 +22,7 @@ from emds import add_noise, estimate_noise, make_noise_model, open_volume
 from emds.io import MemoryVolume
 from emds.noise.estimate import Measured
 
-SETTINGS = ((5, 4.0), (10, 1.0), (20, 0.5), (40, 0.3), (70, 0.7))
+SETTINGS = ((5, 4.0), (10, 1.0), (20, 0.5), (30, 0.4), (40, 0.3), (70, 0.7))
 """Readout noise in grey levels, electrons per grey level."""
 
 FILM = ((5, "unitmean", 1.5, 0.25), (3, "minmax", 1.5, 1 / 5.4))
