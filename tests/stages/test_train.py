@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from toy_cells import write_cells
 
 from emds.config import load_train_config
 from emds.errors import ConfigError, DataError, OutputExistsError, UsageError
@@ -16,19 +17,8 @@ from emds.stages.train import train
 
 @pytest.fixture
 def stack(tmp_path):
-    """Six sections of square cells with dark borders."""
-    labels = np.kron(np.arange(1, 17).reshape(4, 4), np.ones((12, 12))).astype(np.uint64)
-    edge = (np.roll(labels, 1, 0) != labels) | (np.roll(labels, 1, 1) != labels)
-    raw = np.where(edge, 40, 180).astype(np.uint8)
-    for name, values, role in (("raw", raw, "raw"), ("gt", labels, "labels")):
-        with create_volume(
-            tmp_path / f"{name}.h5",
-            shape=(6, 48, 48),
-            dtype=values.dtype,
-            voxel_size=(30.0, 8.0, 8.0),
-            role=role,
-        ) as volume:
-            volume.write(volume.roi, np.broadcast_to(values, (6, 48, 48)))
+    """Six sections of square cells."""
+    write_cells(tmp_path, 6, 4, voxel_size=(30.0, 8.0, 8.0))
     return tmp_path
 
 
