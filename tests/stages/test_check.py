@@ -189,6 +189,45 @@ def test_damage_in_hdf5_is_found(tmp_path):
     assert bad.problem == "damaged"
 
 
+@pytest.mark.parametrize(
+    ("filters", "sealed"),
+    [
+        ({}, False),
+        ({"chunks": (2, 20, 20)}, False),
+        ({"chunks": (2, 20, 20), "compression": "lzf"}, False),
+        ({"chunks": (2, 20, 20), "shuffle": True}, False),
+        ({"chunks": (2, 20, 20), "fletcher32": True}, True),
+        ({"chunks": (2, 20, 20), "compression": "gzip"}, True),
+        ({"chunks": (2, 20, 20), "compression": "lzf", "fletcher32": True}, True),
+    ],
+)
+def test_a_flipped_bit_is_found_in_just_the_hdf5_that_is_said_to_have_checksums(
+    filters, sealed, tmp_path
+):
+    """A bit of the noise in the middle of the data, so that unpacking alone does not stumble."""
+    path = tmp_path / "a.h5"
+    values = np.random.default_rng(0).integers(0, 255, (6, 40, 40), "u1")
+    with h5py.File(path, "w") as file:
+        raw = file.create_dataset("volumes/raw", data=values, **filters)
+        raw.attrs["resolution"] = (10.0, 10.0, 10.0)
+    whole = check(path)
+    assert whole.complaint() is None
+    assert [array.checksums for array in whole.arrays] == [sealed]
+    assert any("no checksums in" in note for note in whole.notes) is not sealed
+    with h5py.File(path) as file:
+        data = file["volumes/raw"].id
+        if "chunks" in filters:
+            chunk = data.get_chunk_info(5)
+            place, size = chunk.byte_offset, chunk.size
+        else:
+            place, size = data.get_offset(), values.size
+    flip(path, 8 * (place + size // 2))
+    assert (check(path).bad_count == 1) is sealed
+    if not sealed:
+        with h5py.File(path) as file:
+            assert (file["volumes/raw"][:] != values).any(), "test invalid"
+
+
 def test_an_unfinished_output_is_named_as_such(container):
     partial = container.rename(container.with_name("seg.zarr.partial"))
     for place in (container, container / "labels/neurons", partial):

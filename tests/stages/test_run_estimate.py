@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections import namedtuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from emds.io import MemoryVolume
 from emds.networks.checkpoint import Checkpoint, save_checkpoint
 from emds.networks.joint import Architecture
 from emds.segmentation.offset_sets import OFFSET_SETS
+from emds.stages import predict
 from emds.stages.estimate import check_disk, disk_bytes, estimate
 from emds.stages.job import Request, prepare
 from emds.stages.plan import InferenceOptions
@@ -67,8 +69,38 @@ def test_a_plan_names_blocks_tiles_disk_and_a_measured_time(checkpoint):
         "labels": 8 * VOXELS, "total": 30 * VOXELS,
     }  # fmt: skip
     assert one["seconds_per_tile"] > 0
-    four = estimate(job, Execution(shard=Shard(0, 4)))
-    assert four["seconds_of_prediction"] < one["seconds_of_prediction"] + 0.1
+    assert one["seconds_of_prediction"] > 0
+
+
+@pytest.mark.parametrize(
+    ("execution", "seconds"),
+    [
+        (Execution(), 40.0),
+        (Execution(workers=4), 10.0),
+        (Execution(shard=Shard(0, 4)), 10.0),
+        (Execution(shard=Shard(2, 3)), 13.3),
+    ],
+)
+def test_the_time_told_is_that_of_each_of_the_processes(
+    checkpoint, monkeypatch, execution, seconds
+):
+    """80 tiles of half a second, by a clock that a predictor moves: two batches after the first."""
+    now = [0.0]
+    batch_size = 4
+    job = job_for(checkpoint, batch_size=batch_size)
+    spent = iter([100.0, 1.5, 2.5])
+
+    def predictor(batch):
+        assert batch.shape == (batch_size, 7, 32, 32)
+        now[0] += next(spent)
+
+    predictor.halo = 3
+    monkeypatch.setattr(predict, "make_predictor", lambda job, worker: predictor)
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    told = estimate(job, execution)
+    assert told["tiles"] == 80
+    assert told["seconds_per_tile"] == 0.5
+    assert told["seconds_of_prediction"] == seconds
 
 
 def test_what_is_not_made_takes_no_room(checkpoint):

@@ -89,10 +89,10 @@ def bring(make, **how):
 @pytest.mark.parametrize("block", [BLOCK, (36, 24, 16)])
 def test_a_run_makes_the_very_labels_that_were_scored(tmp_path, roi, block):
     path = write_checkpoint(tmp_path / "model.pt")
-    setting = Setting((1, 2, 2), 9, BIAS)
+    setting = Setting((1, 2, 2), 40, BIAS)
     model = load_checkpoint(path)
     spec = AffinitySpec(model.offsets, model.attractive)
-    tuned = {"mutex_strides": (1, 2, 2), "min_size": 9, "bias": BIAS}
+    tuned = {"mutex_strides": (1, 2, 2), "min_size": 40, "bias": BIAS}
     save_checkpoint(model.model_copy(update=tuned), tmp_path / "tuned.pt")
     options = replace(
         PREDICTING,
@@ -109,7 +109,11 @@ def test_a_run_makes_the_very_labels_that_were_scored(tmp_path, roi, block):
         truth = MemoryVolume(np.ones(region.shape, np.uint8))
         judge = Judge([affinities], spec, truth, region.offset, "voi")
         expected = judge.labels(setting)
-        plain = judge.labels(replace(setting, bias=(0.0,) * spec.channels))
+        others = {
+            "bias": judge.labels(replace(setting, bias=(0.0,) * spec.channels)),
+            "min_size": judge.labels(replace(setting, min_size=0)),
+            "mutex_strides": judge.labels(replace(setting, mutex_strides=(1, 1, 1))),
+        }
         out = segment(
             grey,
             tmp_path / "tuned.pt",
@@ -117,7 +121,8 @@ def test_a_run_makes_the_very_labels_that_were_scored(tmp_path, roi, block):
             options=options,
             keep_affinities=True,
         )
-    assert (expected != plain).any(), "test invalid"
+    for name, labels in others.items():
+        assert (expected != labels).any(), f"test invalid: {name} changes nothing"
     np.testing.assert_array_equal(labels_in(out), expected)
     # The bias is in the affinities that were kept, and is not added once more.
     kept = open_volume(out, role="affinities")
@@ -171,6 +176,31 @@ def test_luck_is_not_stored(oracle, monkeypatch):
     report = bring(oracle((0,) * 6))
     assert min(trial.scores.voi for trial in report.trials) < report.start.scores.voi
     assert report.chosen is report.start
+
+
+@pytest.mark.parametrize(
+    ("spread", "moves"),
+    [
+        # Each step gains 0.01 on each of 16 columns: that cannot be chance.
+        (0.0, True),
+        # On half of the columns it gains 1.01, on the others it loses 0.99.
+        (1.0, False),
+    ],
+)
+def test_a_step_is_taken_if_its_gain_lies_beyond_chance(oracle, monkeypatch, spread, moves):
+    """A score that falls with the smallest segment, and parts that agree with it, or hardly do."""
+    ladder = sorted({0, 25, 50, 100, 200, 400, 800, 1600, 3200})
+
+    def judged(judge, setting):
+        rung = ladder.index(setting.min_size)
+        signs = np.where(np.arange(16) % 2, 1, -1) * spread * rung
+        parts = 2 - 0.01 * rung + signs
+        return Trial(setting, SegmentationScores(*[2 - 0.01 * rung] * 7), tuple(parts))
+
+    monkeypatch.setattr(Judge, "__call__", judged)
+    report = bring(oracle((0,) * 6))
+    assert report.best.setting.min_size == (3200 if moves else 0)
+    assert (report.best is report.start) is not moves
 
 
 def test_what_does_not_pay_elsewhere_is_told_and_not_stored(oracle, monkeypatch):

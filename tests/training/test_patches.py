@@ -10,16 +10,20 @@ from emds.geometry import Roi
 from emds.io.volume import CachedVolume, MemoryVolume
 from emds.noise import add_noise, make_noise_model
 from emds.training.augment import dihedral
-from emds.training.patches import PatchSampler, iter_batches
+from emds.training.patches import NoiseDrawer, PatchSampler, iter_batches
 
 SHAPE = (20, 24, 28)
 
 
 def volumes(shape=SHAPE):
-    """Raw holds a section's number, labels a voxel's number: a sample tells where it was cut."""
-    raw = np.broadcast_to(np.arange(shape[0], dtype=np.uint8)[:, None, None] * 10, shape)
+    """Labels hold a voxel's number, raw one that follows from it: both tell where it was cut."""
     labels = np.arange(np.prod(shape), dtype=np.uint64).reshape(shape)
-    return MemoryVolume(np.ascontiguousarray(raw)), MemoryVolume(labels)
+    return MemoryVolume(grey_of(labels)), MemoryVolume(labels)
+
+
+def grey_of(labels):
+    """Scatter the numbers of voxels, so that no two neighbours look alike."""
+    return (labels * 97 % 251).astype(np.uint8)
 
 
 def sampler(sections=(4, 20), shape=SHAPE, **options):
@@ -44,10 +48,14 @@ def test_samples_come_from_the_training_sections():
     assert seen == set(range(4, 9))
 
 
-def test_image_and_labels_are_turned_alike():
-    batch = sampler().batch(0)
+@pytest.mark.parametrize("options", [{}, {"in_slices": 5, "out_slices": 1}])
+def test_image_and_labels_are_turned_alike(options):
+    batch = sampler(**options).batch(0)
+    corners = [labels[0, :2, :2] for labels in batch.labels]
+    turned = {(int(c[1, 0] - c[0, 0]), int(c[0, 1] - c[0, 0])) for c in corners}
+    assert len(turned) > 2, "test invalid"
     for clean, labels in zip(batch.clean, batch.labels, strict=True):
-        np.testing.assert_array_equal(clean, places(labels)[0] * 10)
+        np.testing.assert_array_equal(clean, grey_of(labels))
 
 
 def test_all_planes_cut_along_every_axis():
@@ -57,7 +65,7 @@ def test_all_planes_cut_along_every_axis():
         for clean, labels in zip(*(getattr(source.batch(step), n) for n in ("clean", "labels"))):
             where = places(labels)
             flat |= {axis for axis in range(3) if where[axis].min() == where[axis].max()}
-            np.testing.assert_array_equal(clean, where[0] * 10)
+            np.testing.assert_array_equal(clean, grey_of(labels))
     assert flat == {0, 1, 2}
 
 
@@ -88,6 +96,22 @@ def test_online_noise_differs_at_the_same_place():
     first, second = source.batch(0), source.batch(1)
     np.testing.assert_array_equal(first.clean, second.clean)
     assert not np.array_equal(first.noisy, second.noisy)
+
+
+@pytest.mark.parametrize("mode", ["minmax", "unitmean"])
+def test_film_grain_is_as_strong_at_the_edge_of_a_sample_as_inside(mode):
+    """At the edge of a section it has 1.8 times the variance, in a corner 3.24 times."""
+    model = {"kind": "film", "kernel": 5, "mode": mode}
+    config = load_train_config("cpu", options={"noise": {"models": [model]}})
+    clean = np.full((400, 24, 24), 100, np.uint8)
+    noisy = NoiseDrawer(config.noise).online(clean, np.random.default_rng(0))
+    variance = noisy.astype(float).var(axis=0)
+    inside = variance[8:16, 8:16].mean()
+    edges = (variance[0], variance[-1], variance[:, 0], variance[:, -1])
+    for edge in edges:
+        assert edge.mean() == pytest.approx(inside, rel=0.2)
+    for y, x in np.ndindex(2, 2):
+        assert variance[-y, -x] == pytest.approx(inside, rel=0.35)
 
 
 def test_a_crop_larger_than_the_sections_is_refused():
