@@ -27,6 +27,7 @@ from emds.geometry import Roi
 from emds.io import open_volume
 from emds.io.volume import CroppedVolume, MemoryVolume
 from emds.metrics import evaluate_denoising, evaluate_segmentation
+from emds.metrics.intervals import section_interval
 from emds.networks.checkpoint import load_checkpoint
 from emds.noise import make_noise_model
 from emds.stages.inference import denoise, run, segment
@@ -37,15 +38,9 @@ TEST, VALIDATION = (0, 32), (36, 52)
 Filter = Callable[[NDArray[np.float64], float], NDArray[np.float64]]
 
 
-def bootstrap(values: list[float], block: int = 10, draws: int = 10_000) -> list[float]:
-    """95 % interval of the mean, resampling runs of neighbouring sections."""
-    rng = np.random.default_rng(0)
-    data = np.asarray(values)
-    n = len(data)
-    starts = rng.integers(0, n, (draws, -(-n // block)))
-    index = (starts[:, :, None] + np.arange(block)).reshape(draws, -1)[:, :n] % n
-    low, high = np.percentile(data[index].mean(axis=1), [2.5, 97.5])
-    return [round(float(low), 3), round(float(high), 3)]
+def bootstrap(values: list[float]) -> list[float]:
+    """95 % interval of the mean, to three digits."""
+    return [round(bound, 3) for bound in section_interval(values)]
 
 
 def image_scores(image, clean) -> dict:

@@ -1,7 +1,5 @@
 """The examples run as they stand, and end in a number or a picture."""
 
-import hashlib
-import json
 import os
 import re
 import shlex
@@ -11,12 +9,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import tifffile
-import torch
-
-from emds.demo.phantom import make_phantom
-from emds.networks.checkpoint import Checkpoint, save_checkpoint
-from emds.networks.joint import Architecture
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -33,10 +25,6 @@ def shell(tmp_path):
         program = binaries / name
         program.write_text(f'#!/bin/sh\nexec {interpreter} {arguments}"$@"\n')
         program.chmod(0o755)
-    for name in ("sbatch", "srun", "scontrol"):
-        stand_in = Path(__file__).with_name("slurm_stand_in.py").read_text(encoding="utf-8")
-        (binaries / name).write_text(f"#!{sys.executable}\n{stand_in}")
-        (binaries / name).chmod(0o755)
     environment = os.environ | {
         "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
@@ -51,29 +39,6 @@ def shell(tmp_path):
         return done.stdout
 
     return run
-
-
-def save_random_checkpoint(path: Path) -> None:
-    torch.manual_seed(0)
-    offsets = ((0, -1, 0), (0, 0, -1), (-1, 0, 0), (0, -5, 0), (0, 0, -5))
-    architecture = Architecture(
-        networks=("denoiser", "segmenter", "fusion"),
-        width="tiny",
-        affinity_channels=len(offsets),
-        window=16,
-    )
-    save_checkpoint(
-        Checkpoint(
-            architecture=architecture.to_dict(),
-            weights=architecture.build().state_dict(),
-            offsets=offsets,
-            attractive=(True, True, True, False, False),
-            crop=16,
-            recipe="joint",
-            license="CC0-1.0",
-        ),
-        path,
-    )
 
 
 def number(name: str, text: str) -> float:
@@ -101,48 +66,6 @@ def test_python_interface(shell, tmp_path):
     picture = Path(printed.rsplit("picture: ", 1)[1].strip())
     assert picture.is_relative_to(tmp_path)
     assert picture.read_bytes().startswith(PNG_SIGNATURE)
-
-
-@pytest.mark.slow
-def test_a_job_array_gives_the_bytes_of_a_plain_run(shell, tmp_path):
-    """One task is stopped midway and put back into the queue, as the end of its time would do."""
-    raw, _ = make_phantom((192, 32, 32), seed=6)
-    tifffile.imwrite(tmp_path / "raw.tif", raw, photometric="minisblack")
-    save_random_checkpoint(tmp_path / "model.pt")
-    model = ("--checkpoint", str(tmp_path / "model.pt"))
-    slurm, out, plain = tmp_path / "slurm", tmp_path / "seg.zarr", tmp_path / "plain/seg.zarr"
-    slurm.mkdir()
-    plain.parent.mkdir()
-    shell("emds", "run", str(tmp_path / "raw.tif"), "--out", str(plain), *model)
-    submitted = shell(
-        str(EXAMPLES / "slurm/submit.sh"),
-        *(str(tmp_path / "raw.tif"), str(out), *model, "--block-shape", "16", "256", "256"),
-        TASKS="2",
-        STAND_IN_FOLDER=str(slurm),
-        STAND_IN_SIGNAL="2",
-        OMP_NUM_THREADS="1",
-    )
-    logs = "\n".join(path.read_text() for path in sorted(slurm.glob("log-*")))
-    assert submitted == f"array job 1, then job 2, write {out}\n", logs
-    assert json.loads((slurm / "job-1.json").read_text()) == {"_1": 0, "_2": 0}, logs
-    assert json.loads((slurm / "job-2.json").read_text()) == {"": 0}, logs
-    assert [path.name for path in slurm.glob("requeued-*")] == ["requeued-1_2"], logs
-    assert "stopped by a signal" in (slurm / "log-1_2.txt").read_text()
-    assert digest(out) == digest(plain)
-
-
-def digest(folder):
-    return {
-        path.relative_to(folder): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-def test_the_job_scripts_ask_for_a_signal_in_time_and_may_be_requeued():
-    for name in ("part.sh", "finish.sh"):
-        script = (EXAMPLES / "slurm" / name).read_text()
-        assert "#SBATCH --signal=USR1@120\n#SBATCH --requeue\n" in script
 
 
 def test_the_container_holds_what_the_package_is_built_from():
