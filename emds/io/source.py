@@ -101,6 +101,8 @@ class ArraySource:
 
     def described(self) -> str:
         """Return ``name dtype (shape)`` for a list in a message."""
+        if not self.values.dtype.itemsize:
+            return self.name  # of something that has no values, such as a link to another file
         shape = tuple(
             size
             for axis, size in zip(self.axes, self.values.shape, strict=True)

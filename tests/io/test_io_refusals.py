@@ -247,7 +247,7 @@ def test_external_links(tmp_path: Path) -> None:
         file["volumes/raw"] = h5py.ExternalLink(secret, "/main")
         file["soft"] = h5py.SoftLink("/volumes/raw")
         file["folder"] = h5py.ExternalLink(secret, "/")
-    refuses(tmp_path / "a.h5", "external links", "volumes/raw")
+    refuses(tmp_path / "a.h5", "external link to", "volumes/raw", "Open that file itself")
     for key in ("volumes/raw", "soft", "folder/main"):
         refuses(tmp_path / "a.h5", "external link", "secret.h5", key=key)
 
