@@ -16,6 +16,7 @@ import tifffile
 
 from emds.errors import VolumeError
 from emds.io.runs import in_runs
+from emds.io.source import MALFORMED
 from emds.io.tiff_page import orientation_of
 
 # Series that tifffile makes of pages alone, or of shapes that it wrote itself.
@@ -66,13 +67,13 @@ def find_stacks(tiff: tifffile.TiffFile, path: object) -> Stacks:
     VolumeError
         If the pages do not fit what the file's metadata (ImageJ, OME, ...) say of them.
     """
-    series = [
-        entry
-        for entry in tiff.series
-        if not any(page is not None and page.is_subifd for page in entry.pages)
-    ]
     pages = _all_pages(tiff)
     mixed = ""
+    series = [
+        entry
+        for entry in _series(tiff, pages, path)
+        if not any(page is not None and page.is_subifd for page in entry.pages)
+    ]
     if all(entry.kind in _PLAIN for entry in series):
         series = _plain_stacks(tiff, series, pages)
         if len(series) > 1:
@@ -86,6 +87,23 @@ def find_stacks(tiff: tifffile.TiffFile, path: object) -> Stacks:
     if most:
         unread.append(f"{most} subIFD{'s' * (most > 1)} of a page (lower resolutions, thumbnails)")
     return Stacks(series, mixed, unread)
+
+
+def _series(
+    tiff: tifffile.TiffFile, pages: Sequence[_Page], path: object
+) -> list[tifffile.TiffPageSeries]:
+    different = _differences(pages)
+    if different:
+        tiff.is_uniform = False  # tifffile looks at four pages and takes the others for alike
+    try:
+        return tiff.series
+    except MALFORMED as error:
+        if different:
+            raise VolumeError(
+                f"cannot read {str(path)!r}: it is described as one image, but {different}. Write "
+                "the pages again in one kind."
+            ) from error
+        raise
 
 
 def _all_pages(tiff: tifffile.TiffFile) -> list[_Page]:
