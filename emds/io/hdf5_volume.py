@@ -68,6 +68,10 @@ def _find(file: h5py.File, location: Location) -> tuple[list[ArraySource], bool]
         node = resolved
     if isinstance(node, h5py.Dataset):
         return [_source(node, path, key, "")], True
+    if not isinstance(node, h5py.Group):
+        raise VolumeError(
+            f"cannot read {f'{path}:{key}'!r}: it is a named type, an array or group is expected."
+        )
     return _below(node, path, key), False
 
 
