@@ -19,6 +19,8 @@ from typing import Any, Protocol
 import typer
 from typing_extensions import override
 
+from emds.cli.printable import echo, printable
+
 Progress = Callable[[int, int, str], None]
 
 LINE_INTERVAL_S = 30.0
@@ -35,7 +37,7 @@ class Console:
     def note(self, *messages: str) -> None:
         """Tell what happened, on stderr, unless asked to be quiet."""
         for message in () if self.quiet else messages:
-            typer.echo(f"emds: {message}", err=True)
+            echo(f"emds: {message}", err=True)
 
     @contextmanager
     def progress(self) -> Iterator[Progress | None]:
@@ -47,7 +49,7 @@ class Console:
             with _bar() as report:
                 yield report
         else:
-            yield ProgressLines(lambda line: typer.echo(f"emds: {line}", err=True))
+            yield ProgressLines(lambda line: echo(f"emds: {line}", err=True))
         if self.verbose:
             self.note(f"took {format_seconds(time.monotonic() - started)}, {_peak_memory()}")
 
@@ -130,7 +132,7 @@ def _bar() -> Iterator[Progress]:
             if done < last[0] or total != last[1]:
                 bar.reset(task)
             last = (done, total)
-            bar.update(task, completed=done, total=total, description=what)
+            bar.update(task, completed=done, total=total, description=printable(what))
 
         yield report
 
@@ -163,14 +165,14 @@ def print_table(flush: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     if sys.stdout.isatty():
         _print_rich_table(flush, columns, rows)
         return
-    lines = [columns, *rows]
+    lines = [[printable(cell) for cell in line] for line in (columns, *rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     for line in lines:
         cells = [
             cell.rjust(width) if side == "r" else cell.ljust(width)
             for cell, width, side in zip(line, widths, flush, strict=True)
         ]
-        typer.echo("  ".join(cells).rstrip())
+        echo("  ".join(cells).rstrip())
 
 
 def _print_rich_table(flush: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -181,9 +183,9 @@ def _print_rich_table(flush: str, columns: Sequence[str], rows: Sequence[Sequenc
 
     table = Table(box=box.SIMPLE_HEAD)
     for name, side in zip(columns, flush, strict=True):
-        table.add_column(Text(name), justify="right" if side == "r" else "left")
+        table.add_column(Text(printable(name)), justify="right" if side == "r" else "left")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     Terminal().print(table)
 
 
@@ -203,7 +205,7 @@ class TitledTable(Protocol):
 def print_tables(tables: Iterable[TitledTable]) -> None:
     """Print tables on stdout, each under its title, a line between."""
     for number, table in enumerate(tables):
-        typer.echo("\n" * bool(number) + table.title)
+        echo("\n" * bool(number) + table.title)
         print_table(table.flush, table.columns, table.rows)
 
 
@@ -215,14 +217,14 @@ def print_plan(tasks: Sequence[tuple[str, bool, float]]) -> None:
     ]
     print_table("llr", ("task", "state", "time"), rows)
     left = [seconds for _, done, seconds in tasks if not done]
-    typer.echo(
+    echo(
         f"emds: {len(left)} of {len(tasks)} tasks left, about {format_seconds(sum(left))}", err=True
     )
 
 
 def print_json(content: Mapping[str, Any]) -> None:
-    """Print one JSON object on stdout."""
-    typer.echo(json.dumps(content, indent=2, allow_nan=False))
+    """Print one JSON object on stdout; all but ASCII is escaped as JSON does."""
+    echo(json.dumps(content, indent=2, allow_nan=False).replace("\x7f", "\\u007f"))
 
 
 def print_yaml(content: Mapping[str, Any]) -> None:
@@ -231,7 +233,7 @@ def print_yaml(content: Mapping[str, Any]) -> None:
 
     # Through JSON, so that tuples and paths come out as plain YAML too.
     plain = json.loads(json.dumps(content, default=str))
-    typer.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100), nl=False)
+    echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100), nl=False)
 
 
 def format_seconds(seconds: float) -> str:
@@ -274,4 +276,4 @@ def show_messages(*, quiet: bool, verbose: bool) -> None:
 class _StderrHandler(logging.Handler):
     @override
     def emit(self, record: logging.LogRecord) -> None:
-        typer.echo(f"emds: {record.levelname.lower()}: {record.getMessage()}", err=True)
+        echo(f"emds: {record.levelname.lower()}: {record.getMessage()}", err=True)

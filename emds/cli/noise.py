@@ -10,6 +10,7 @@ import typer
 from emds.cli import options
 from emds.cli.console import console_of, print_json, print_measures
 from emds.cli.inputs import parse_roi
+from emds.cli.printable import echo
 
 
 def simulate_noise(
@@ -82,7 +83,7 @@ def simulate_noise(
             overwrite=overwrite,
             progress=progress,
         )
-    typer.echo(written)
+    echo(written)
 
 
 def estimate_noise(
@@ -131,5 +132,5 @@ def estimate_noise(
         return
     print_measures(report.rows())
     if report.options:
-        typer.echo(report.matching_command())
+        echo(report.matching_command())
     console_of(ctx).note(*report.notes)

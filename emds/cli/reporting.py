@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from typing import Any, NoReturn
 
@@ -11,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 from typing_extensions import override
 
+from emds.cli.printable import echo
 from emds.errors import EmdsError
 
 INTERRUPTED = 130
@@ -54,6 +56,8 @@ class ReportingGroup(TyperGroup):
 
     @override
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for word in args:
+            _refuse_address(word)
         return super().parse_args(ctx, _globals_first(args))
 
     @override
@@ -85,6 +89,17 @@ def _globals_first(args: list[str]) -> list[str]:
     return sorted(args[:end], key=lambda word: word not in GLOBAL_FLAGS) + args[end:]
 
 
+def _refuse_address(word: str) -> None:
+    """Refuse s3://... and its like before `Path` takes it for a folder with a colon."""
+    address = re.fullmatch(r"(?:[\w-]+=)?([A-Za-z][\w+.-]*://\S*)", word)
+    if address is not None:
+        from emds.io.foreign import why_no_address
+
+        reason = why_no_address(address[1])
+        if reason is not None:
+            raise typer.BadParameter(reason)
+
+
 def _describe_usage(error: Any) -> str:
     message = str(error.format_message()).rstrip(".")
     context = getattr(error, "ctx", None)
@@ -111,7 +126,7 @@ def _describe_bug(error: Exception) -> str:
 
 
 def _say(message: str) -> None:
-    typer.echo(f"emds: error: {message}", err=True)
+    echo(f"emds: error: {message}", err=True)
 
 
 def _fail(message: str, code: int) -> NoReturn:

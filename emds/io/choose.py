@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+
 from emds.errors import VolumeError
 from emds.io.source import ArraySource, Found, Role, why_not
+
+_logger = logging.getLogger("emds")
+_LISTED = 20
 
 # The first of these that a file holds is taken without asking.
 USUAL_NAMES: dict[Role, tuple[str, ...]] = {
@@ -41,6 +47,12 @@ def choose_array(location: str, found: Found, role: Role | None) -> ArraySource:
         if reason:
             raise VolumeError(f"cannot read {sources[0].location!r}{_as(role)}: {reason}.")
         return sources[0]
+    if found.mixed:
+        raise VolumeError(
+            f"cannot read {location!r}{_as(role)}: {found.mixed}. It holds {len(sources)} arrays, "
+            f"and each leaves out the others:\n{_list(sources)}\n"
+            f"Name the one that is meant, e.g. {sources[0].location}"
+        )
     reasons = [why_not(source, role, explicit=False) for source in sources]
     fitting = [source for source, reason in zip(sources, reasons, strict=True) if reason is None]
     for name in USUAL_NAMES[role] if role else ("",):
@@ -50,24 +62,46 @@ def choose_array(location: str, found: Found, role: Role | None) -> ArraySource:
     declared = [source for source in fitting if role and source.meant_as == role]
     for candidates in (declared, fitting):
         if len(candidates) == 1:
+            _tell_left_out(candidates[0], sources)
             return candidates[0]
     if len(sources) == 1:
         raise VolumeError(f"cannot read {sources[0].location!r}{_as(role)}: {reasons[0]}.")
     if fitting:
         shown = declared or fitting
-        lines = [f"  {source.described()}" for source in shown]
         raise VolumeError(
             f"cannot read {location!r}{_as(role)}: it holds {len(shown)} arrays that could be "
-            f"meant:\n" + "\n".join(lines) + f"\nName one, e.g. {shown[0].location}"
+            f"meant:\n{_list(shown)}\nName one, e.g. {shown[0].location}"
         )
-    lines = [
-        f"  {source.described()}: {reason}" for source, reason in zip(sources, reasons, strict=True)
-    ]
     raise VolumeError(
         f"cannot read {location!r}{_as(role)}: none of its {len(sources)} arrays fits:\n"
-        + "\n".join(lines)
-        + f"\nName one, e.g. {sources[0].location}"
+        f"{_list(sources, reasons)}\nName one, e.g. {sources[0].location}"
     )
+
+
+def _list(sources: Sequence[ArraySource], reasons: Sequence[str | None] | None = None) -> str:
+    lines = [f"  {source.described()}" for source in sources[:_LISTED]]
+    if reasons is not None:
+        lines = [f"{line}: {reason}" for line, reason in zip(lines, reasons, strict=False)]
+    if len(sources) > _LISTED:
+        lines.append(f"  and {len(sources) - _LISTED} more")
+    return "\n".join(lines)
+
+
+def _tell_left_out(chosen: ArraySource, sources: Sequence[ArraySource]) -> None:
+    """Warn of images beside the chosen one that nothing but their type or axes ruled out."""
+    others = [
+        source
+        for source in sources
+        if source is not chosen
+        and source.meant_as in (None, chosen.meant_as)
+        and source.values.dtype.kind in "buif"
+        and len(source.values.shape) > 1
+    ]
+    if others:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        _logger.warning(
+            "read is %s; beside it is %s%s", chosen.location, others[0].described(), more
+        )
 
 
 def _as(role: Role | None) -> str:

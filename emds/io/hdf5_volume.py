@@ -12,6 +12,8 @@ import h5py
 import numpy as np
 
 from emds.errors import VolumeError
+from emds.io.hdf5_tree import Unreadable, attributes_of, members, why_untyped
+from emds.io.hdf5_values import values_of, why_packed
 from emds.io.location import Location
 from emds.io.place import place_or_reason
 from emds.io.source import (
@@ -66,14 +68,11 @@ def _find(file: h5py.File, location: Location) -> tuple[list[ArraySource], bool]
         node = resolved
     if isinstance(node, h5py.Dataset):
         return [_source(node, path, key, "")], True
-    sources = _below(node, path, key)
-    outside = _external_links(node)
-    if outside and not sources:
+    if not isinstance(node, h5py.Group):
         raise VolumeError(
-            f"cannot read {str(path)!r}: it holds no arrays of its own, only external links "
-            f"({', '.join(outside)}). Open the files they point to."
+            f"cannot read {f'{path}:{key}'!r}: it is a named type, an array or group is expected."
         )
-    return sources, False
+    return _below(node, path, key), False
 
 
 def _resolve(file: h5py.File, key: str, path: Path, depth: int = 0) -> Any | None:
@@ -102,26 +101,29 @@ def _resolve(file: h5py.File, key: str, path: Path, depth: int = 0) -> Any | Non
 
 
 def _below(group: Any, path: Path, key: str) -> list[ArraySource]:
-    sources: list[ArraySource] = []
-
-    def visit(name: str, node: Any) -> None:
-        if isinstance(node, h5py.Dataset) and node.shape is not None:
-            full = "/".join(part for part in (key, name) if part)
-            sources.append(_source(node, path, full, name))
-
-    group.visititems(visit)
+    sources = []
+    for member in members(group):
+        full = "/".join(part for part in (key, member.name) if part)
+        if member.dataset is None:
+            sources.append(_unreadable(path, full, member.name, (), 0, member.reason))
+        else:
+            sources.append(_source(member.dataset, path, full, member.name))
     return sources
 
 
-def _external_links(group: Any) -> list[str]:
-    names: list[str] = []
-
-    def visit(name: str, link: Any) -> None:
-        if isinstance(link, h5py.ExternalLink):
-            names.append(name)
-
-    group.visititems_links(visit)
-    return names
+def _unreadable(
+    path: Path, key: str, name: str, shape: tuple[int, ...], itemsize: int, reason: str
+) -> ArraySource:
+    return ArraySource(
+        location=f"{path}:{key}",
+        name=name,
+        values=Unreadable(shape, itemsize),
+        axes=default_axes(len(shape)),
+        chunk_shape=shape,
+        decoded_bytes=0,
+        meant_as=role_of_path(key),
+        unusable=reason,
+    )
 
 
 def _why_outside(dataset: Any) -> str | None:
@@ -138,29 +140,24 @@ def _why_outside(dataset: Any) -> str | None:
     return None
 
 
-def _why_packed(dataset: Any) -> str | None:
-    filters = dataset.id.get_create_plist()
-    for place in range(filters.get_nfilters()):
-        code, _, _, name = filters.get_filter(place)
-        if not h5py.h5z.filter_avail(code):
-            return (
-                f"its chunks are compressed with filter {code} {name.decode(errors='replace')!r}, "
-                "which is not installed. Install hdf5plugin and set HDF5_PLUGIN_PATH to its "
-                "plugins, or write the file again with gzip"
-            )
-    return None
-
-
 def _source(dataset: Any, path: Path, key: str, name: str) -> ArraySource:
     location = f"{path}:{key}"
-    attributes = dict(dataset.attrs)
+    try:
+        reason = why_untyped(dataset)
+        values = values_of(dataset) if reason is None else None
+    except MALFORMED as error:
+        reason, values = f"its metadata are damaged: {error}", None
+    if reason is not None or values is None:
+        itemsize = dataset.id.get_type().get_size()
+        return _unreadable(path, key, name, dataset.shape or (), itemsize, str(reason))
+    attributes = attributes_of(dataset)
     voxel_size, offset, misplaced = place_or_reason(attributes, location)
-    shape, chunks = dataset.shape, dataset.chunks
+    shape, chunks = values.shape, dataset.chunks
     decoded = int(np.prod(chunks, dtype=object)) * dataset.dtype.itemsize if chunks else 0
     return ArraySource(
         location=location,
         name=name,
-        values=dataset,
+        values=values,
         axes=default_axes(len(shape)),
         chunk_shape=chunks or (1,) * max(0, len(shape) - 2) + shape[-2:],
         decoded_bytes=decoded,
@@ -168,7 +165,7 @@ def _source(dataset: Any, path: Path, key: str, name: str) -> ArraySource:
         offset=offset,
         attributes=_of_emds(attributes),
         meant_as=role_of_path(key),
-        unusable=_why_outside(dataset) or _why_packed(dataset) or misplaced,
+        unusable=_why_outside(dataset) or why_packed(dataset) or misplaced,
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from emds.errors import VolumeError
+from emds.io.foreign import foreign_error, foreign_folder, why_no_address
+from emds.io.regular import refuse_special
 
 Kind = Literal["zarr", "hdf5", "tiff", "png", "slices"]
 
@@ -52,8 +53,9 @@ def parse_location(location: str | Path, key: str | None = None) -> Location:
 
 
 def _parse(text: str, key: str | None) -> Location:
-    if "://" in text:
-        raise VolumeError(f"cannot read {text!r}: emds reads local files; download it first.")
+    reason = why_no_address(text)
+    if reason is not None:
+        raise VolumeError(f"{reason}.")
     path, inner = _split(text)
     if path is None:
         raise VolumeError(f"cannot read {text!r}: there is no such file or folder.")
@@ -112,13 +114,14 @@ def _kind_of_folder(folder: Path, text: str) -> Kind:
         return "slices"
     raise VolumeError(
         f"cannot read {text!r}: the folder is neither zarr (no {', '.join(ZARR_METADATA)}) nor "
-        f"does it hold slices ({', '.join(SLICE_SUFFIXES)})."
+        f"does it hold slices ({', '.join(SLICE_SUFFIXES)}). {foreign_folder(folder)}".rstrip()
     )
 
 
 def _kind_of_file(path: Path) -> Kind:
     if path.name in ("zarr.json", ".zarray", ".zgroup", ".zattrs"):
         raise VolumeError(f"cannot read {str(path)!r}: name the folder, {path.parent}.")
+    refuse_special(path)
     try:
         with path.open("rb") as file:
             start = file.read(8)
@@ -134,10 +137,7 @@ def _kind_of_file(path: Path) -> Kind:
         return "tiff"
     if _is_hdf5(path):
         return "hdf5"
-    raise VolumeError(
-        f"cannot read {str(path)!r}: it does not start like an HDF5, TIFF or PNG file "
-        f"(first bytes {json.dumps(start.decode('latin-1'))}). It is damaged or of another kind."
-    )
+    raise foreign_error(path)
 
 
 def _is_hdf5(path: Path) -> bool:

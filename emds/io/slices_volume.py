@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import struct
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
@@ -18,25 +16,30 @@ from typing_extensions import override
 
 from emds.errors import VolumeError
 from emds.io.location import SLICE_SUFFIXES, Location
+from emds.io.png import decode_png, png_header
+from emds.io.regular import refuse_special
+from emds.io.slice_names import natural_order, remarks
 from emds.io.source import MALFORMED, ArraySource, Found, LazyArray, refuse_os_error
-from emds.io.tiff_volume import why_not_greyscale
+from emds.io.tiff_page import grey_step, mirrored_axes, why_not_grey
 
 _CACHE_BYTES = 2**27
 _LISTED = 5
 
-# Greyscale is colour type 0; the number is the third byte field of a PNG header.
-_PNG_COLOURS = {2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
+_logger = logging.getLogger("emds")
+# Images of which those that lie beside the slices are mentioned.
+_OTHER_IMAGES = {".jpg", ".jpeg", ".jp2", ".bmp", ".gif", ".webp", ".mrc", ".dm3", ".dm4", ".npy"}
 
 
-def natural_key(name: str) -> list[str | int]:
-    """Sort key that puts ``z2`` before ``z10``.
+class _Header(NamedTuple):
+    """What all slices of a stack must have in common."""
 
-    Examples
-    --------
-    >>> sorted(["z10.png", "z2.png", "z1.png"], key=natural_key)
-    ['z1.png', 'z2.png', 'z10.png']
-    """
-    return [int(part) if part.isdigit() else part.lower() for part in re.split(r"(\d+)", name)]
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    grey_step: int = 1
+
+    def __str__(self) -> str:
+        step = f" in steps of {self.grey_step}" if self.grey_step > 1 else ""
+        return f"{self.dtype} {self.shape}{step}"
 
 
 def find_slices(location: Location) -> Found:
@@ -53,18 +56,19 @@ def find_slices(location: Location) -> Found:
     files = _slice_files(path) if path.is_dir() else [path]
     headers = [_header(file) for file in files]
     odd = [
-        f"  {file.name}: {dtype} {shape}"
-        for file, (shape, dtype) in zip(files, headers, strict=True)
-        if (shape, dtype) != headers[0]
+        f"  {file.name}: {header}"
+        for file, header in zip(files, headers, strict=True)
+        if header != headers[0]
     ]
     if odd:
-        shape, dtype = headers[0]
         more = f"\n  and {len(odd) - _LISTED} more" if len(odd) > _LISTED else ""
         raise VolumeError(
             f"cannot read {str(path)!r}: all slices must have the shape and type of the first, "
-            f"{files[0].name}: {dtype} {shape}. These differ:\n" + "\n".join(odd[:_LISTED]) + more
+            f"{files[0].name}: {headers[0]}. These differ:\n" + "\n".join(odd[:_LISTED]) + more
         )
-    stack = SliceStack(files, *headers[0])
+    for remark in remarks(file.name for file in files):
+        _logger.warning("%r is read as one stack, but %s", str(path), remark)
+    stack = SliceStack(files, headers[0].shape, headers[0].dtype)
     source = ArraySource(
         location=str(path),
         name="",
@@ -72,6 +76,7 @@ def find_slices(location: Location) -> Found:
         axes="zyx",
         chunk_shape=(1, *stack.shape[1:]),
         decoded_bytes=stack.section_bytes,
+        grey_step=headers[0].grey_step,
     )
     return Found([source], "slices", True)
 
@@ -129,24 +134,26 @@ class SliceStack(LazyArray):
 
 
 def _slice_files(folder: Path) -> list[Path]:
-    files = [
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in SLICE_SUFFIXES and not file.name.startswith(".")
-    ]
-    kinds = {"PNG" if file.suffix.lower() == ".png" else "TIFF" for file in files}
+    files = [file for file in folder.iterdir() if not file.name.startswith(".")]
+    others = [file.name for file in files if file.suffix.lower() in _OTHER_IMAGES]
+    if others:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        _logger.warning("%r holds %s%s, which is not read", str(folder), min(others), more)
+    slices = {file.name: file for file in files if file.suffix.lower() in SLICE_SUFFIXES}
+    kinds = {"PNG" if file.suffix.lower() == ".png" else "TIFF" for file in slices.values()}
     if len(kinds) != 1:
         raise VolumeError(
             f"cannot read {str(folder)!r}: it must hold slices of one kind, it holds "
             f"{' and '.join(sorted(kinds)) or 'none'}. Move the others away."
         )
-    return sorted(files, key=lambda file: natural_key(file.name))
+    return [slices[name] for name in natural_order(slices)]
 
 
-def _header(file: Path) -> tuple[tuple[int, int], np.dtype[Any]]:
+def _header(file: Path) -> _Header:
+    refuse_special(file)
     try:
         if file.suffix.lower() == ".png":
-            return _png_header(file)
+            return _Header(*png_header(file))
         with tifffile.TiffFile(file) as tiff:
             if len(tiff.pages) != 1:
                 raise VolumeError(
@@ -154,9 +161,10 @@ def _header(file: Path) -> tuple[tuple[int, int], np.dtype[Any]]:
                     "is expected. Open it as a volume by itself."
                 )
             page = tiff.pages.first
-            shape, dtype, reason = page.shape, page.dtype, why_not_greyscale(page)
+            shape, dtype, reason = page.shape, page.dtype, why_not_grey(page)
             if reason is not None:
                 raise VolumeError(f"cannot read {str(file)!r} as a slice: {reason}.")
+            step = grey_step(page)
     except MALFORMED as error:
         refuse_os_error(error, file)
         raise VolumeError(f"cannot read {str(file)!r}: damaged slice: {error}") from error
@@ -165,35 +173,19 @@ def _header(file: Path) -> tuple[tuple[int, int], np.dtype[Any]]:
             f"cannot read {str(file)!r} as a slice: it is a colour image (RGB) of shape {shape}; "
             "save it as greyscale."
         )
-    return (shape[0], shape[1]), np.dtype(dtype)
-
-
-def _png_header(file: Path) -> tuple[tuple[int, int], np.dtype[Any]]:
-    with file.open("rb") as stream:
-        start = stream.read(26)
-    if len(start) < 26 or start[:8] != b"\x89PNG\r\n\x1a\n":
-        raise ValueError("it does not start like a PNG file")
-    width, height, bits, colour = struct.unpack(">IIBB", start[16:26])
-    if colour in _PNG_COLOURS:
-        raise VolumeError(
-            f"cannot read {str(file)!r} as a slice: it is a colour image "
-            f"({_PNG_COLOURS[colour]}); save it as greyscale."
-        )
-    if colour != 0 or bits not in (8, 16):
-        raise VolumeError(
-            f"cannot read {str(file)!r} as a slice: PNG slices must be greyscale of 8 or 16 bits, "
-            f"not {bits}."
-        )
-    return (height, width), np.dtype(f"u{bits // 8}")
+    return _Header((shape[0], shape[1]), np.dtype(dtype), step)
 
 
 def _decode(file: Path) -> NDArray[Any]:
     try:
         if file.suffix.lower() == ".png":
-            return np.asarray(imagecodecs.png_decode(file.read_bytes()))
+            return decode_png(file)
         with tifffile.TiffFile(file) as tiff:
-            section = np.asarray(tiff.pages.first.asarray())
-            return section.astype(section.dtype.newbyteorder("="), copy=False)
+            page = tiff.pages.first
+            section = np.asarray(page.asarray())
+            section = np.flip(section, tuple("YX".index(axis) for axis in mirrored_axes(page)))
+            native: NDArray[Any] = section.astype(section.dtype.newbyteorder("="), copy=False)
+            return native
     except MALFORMED as error:
         refuse_os_error(error, file)
         raise ValueError(f"damaged slice {file.name}: {error}") from error

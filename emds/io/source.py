@@ -82,6 +82,8 @@ class ArraySource:
         What the file itself says the array is.
     unusable : str or None
         Why the array cannot be read at all, as a clause; None where it can.
+    grey_step : int
+        What stored codes are multiplied with to become grey values; labels are left as stored.
     """
 
     location: str
@@ -95,9 +97,12 @@ class ArraySource:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     meant_as: Role | None = None
     unusable: str | None = None
+    grey_step: int = 1
 
     def described(self) -> str:
         """Return ``name dtype (shape)`` for a list in a message."""
+        if not self.values.dtype.itemsize:
+            return self.name  # of something that has no values, such as a link to another file
         shape = tuple(
             size
             for axis, size in zip(self.axes, self.values.shape, strict=True)
@@ -280,9 +285,12 @@ class Found:
         The user's location named one array, not a container.
     close : callable
         Lets go of the file.
+    mixed : str
+        Why none of several arrays may be taken unless the user names it, as a clause; else empty.
     """
 
     sources: list[ArraySource]
     kind: str
     explicit: bool
     close: Closer = lambda: None
+    mixed: str = ""

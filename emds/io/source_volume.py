@@ -85,6 +85,8 @@ class SourceVolume(Volume):
                 f"cannot read {_box(roi)} of {self.location!r}: {error or type(error).__name__}. "
                 "The file is damaged there; restore it from a copy or write it again."
             ) from error
+        if self._role != "labels" and self._source.grey_step != 1:
+            values = values * values.dtype.type(self._source.grey_step)
         order = [sorted(kept).index(axis) for axis in kept]
         values = values.transpose(order)
         if layout.z is None:

@@ -179,6 +179,6 @@ def _is_sealed(source: ArraySource, kind: str) -> bool:
 
         return isinstance(source.values, WholeZarrArray)
     if kind == "hdf5":  # gzip has a checksum of its own
-        dataset: Any = source.values
+        dataset: Any = getattr(source.values, "whole", source.values)
         return bool(dataset.fletcher32) or dataset.compression == "gzip"
     return False

@@ -19,12 +19,16 @@ from emds.errors import VolumeError
 from emds.io.location import Location
 from emds.io.ome import in_nanometres
 from emds.io.source import MALFORMED, ArraySource, Found, LazyArray, refuse_os_error
+from emds.io.tiff_page import grey_step, mirrored_axes, why_not_grey
+from emds.io.tiff_pages import find_stacks
+from emds.io.views import Mirrored
 from emds.io.volume import Nanometres
 
 # What tifffile logs about damaged files, emds says itself.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 _FILLERS = "0123456789"
+_logger = logging.getLogger("emds")
 _Place = tuple[Nanometres | None, Nanometres]
 
 
@@ -42,7 +46,8 @@ def find_tiff_arrays(location: Location) -> Found:
             # Files that an OME header names are not opened: they may lie anywhere.
             tiff = held.enter_context(tifffile.TiffFile(path, _multifile=False))
             _check_chain(tiff, path)
-            sources = [_source(tiff, number, path) for number in range(len(tiff.series))]
+            stacks = find_stacks(tiff, path)
+            sources = [_source(tiff, stacks.series, n, path) for n in range(len(stacks.series))]
         except MALFORMED as error:
             refuse_os_error(error, path)
             raise VolumeError(f"cannot read {str(path)!r}: damaged TIFF file: {error}") from error
@@ -54,10 +59,18 @@ def find_tiff_arrays(location: Location) -> Found:
                     f"cannot read {f'{path}:{location.key}'!r}: there is no series "
                     f"{location.key!r} in it. It holds:\n{lines}"
                 )
+            if stacks.mixed:
+                _logger.warning(
+                    "%s is read without the rest: %s", sources[0].location, stacks.mixed
+                )
+        if stacks.unread:
+            _logger.warning(
+                "%r holds more, which is not read: %s", str(path), "; ".join(stacks.unread)
+            )
         explicit = len(sources) == 1
         if all(isinstance(source.values, np.memmap) for source in sources):
-            return Found(sources, "tiff", explicit)  # a mapped file needs no handle
-        return Found(sources, "tiff", explicit, held.pop_all().close)
+            return Found(sources, "tiff", explicit, mixed=stacks.mixed)  # needs no handle
+        return Found(sources, "tiff", explicit, held.pop_all().close, stacks.mixed)
 
 
 def _check_chain(tiff: tifffile.TiffFile, path: Path) -> None:
@@ -74,40 +87,34 @@ def _check_chain(tiff: tifffile.TiffFile, path: Path) -> None:
             )
 
 
-def _source(tiff: tifffile.TiffFile, number: int, path: Path) -> ArraySource:
-    series = tiff.series[number]
-    name = str(number) if len(tiff.series) > 1 else ""
-    shape, keyframe = series.get_shape(False), series.keyframe
+def _source(
+    tiff: tifffile.TiffFile, all_series: Sequence[tifffile.TiffPageSeries], number: int, path: Path
+) -> ArraySource:
+    series = all_series[number]
+    name = str(number) if len(all_series) > 1 else ""
+    axes, keyframe = series.get_axes(False), series.keyframe
     dtype = np.dtype(series.dtype)
     _check_data(tiff, series, path)
     voxel_size, offset = _place(tiff, number)
+    values: LazyArray = _values(tiff, series, path)
+    mirrored = tuple(axes.index(axis) for axis in mirrored_axes(keyframe))
+    if mirrored:
+        values = Mirrored(values, mirrored)
     return ArraySource(
         location=f"{path}:{name}" if name else str(path),
         name=name,
-        values=_values(tiff, series, path),
-        axes=stack_axes(series.get_axes(False), shape),
+        values=values,
+        axes=stack_axes(axes, values.shape),
         chunk_shape=tuple(
-            size if axis in "YXS" else 1
-            for axis, size in zip(series.get_axes(False), shape, strict=True)
+            size if axis in "YXS" else 1 for axis, size in zip(axes, values.shape, strict=True)
         ),
         decoded_bytes=math.prod(keyframe.chunks) * dtype.itemsize,
         voxel_size=voxel_size,
         offset=offset,
         attributes=_described(tiff).get("emds", {}),
-        unusable=why_not_greyscale(keyframe),
+        unusable=why_not_grey(keyframe),
+        grey_step=grey_step(keyframe),
     )
-
-
-def why_not_greyscale(page: tifffile.TiffPage) -> str | None:
-    """Say why the numbers of a page are not brightness, or None where they are."""
-    if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-        return "it is a colour image (palette); save it as greyscale"
-    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-        return (
-            "its contrast is inverted (TIFF photometric MINISWHITE: 0 is white); invert its "
-            "values and save it as MINISBLACK"
-        )
-    return None
 
 
 def _check_data(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path) -> None:

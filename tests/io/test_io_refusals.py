@@ -68,7 +68,7 @@ def test_files_and_folders_of_other_kinds(tmp_path: Path) -> None:
     (tmp_path / "notes.h5").write_text("not HDF5")
     refuses(tmp_path / "notes.h5", "does not start like", "not HDF5")
     (tmp_path / "empty.tif").write_bytes(b"")
-    refuses(tmp_path / "empty.tif", "does not start like")
+    refuses(tmp_path / "empty.tif", "the file is empty")
     (tmp_path / "folder").mkdir()
     refuses(tmp_path / "folder", "neither zarr", "slices")
     refuses(Path(zarr_v3(tmp_path, example())) / "zarr.json", "name the folder", "v3.zarr")
@@ -247,7 +247,7 @@ def test_external_links(tmp_path: Path) -> None:
         file["volumes/raw"] = h5py.ExternalLink(secret, "/main")
         file["soft"] = h5py.SoftLink("/volumes/raw")
         file["folder"] = h5py.ExternalLink(secret, "/")
-    refuses(tmp_path / "a.h5", "external links", "volumes/raw")
+    refuses(tmp_path / "a.h5", "external link to", "volumes/raw", "Open that file itself")
     for key in ("volumes/raw", "soft", "folder/main"):
         refuses(tmp_path / "a.h5", "external link", "secret.h5", key=key)
 
