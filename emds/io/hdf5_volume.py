@@ -12,13 +12,12 @@ import h5py
 import numpy as np
 
 from emds.errors import VolumeError
+from emds.io.hdf5_axes import read_hdf5_stated
 from emds.io.location import Location
-from emds.io.place import place_or_reason
 from emds.io.source import (
     MALFORMED,
     ArraySource,
     Found,
-    default_axes,
     refuse_os_error,
     role_of_path,
 )
@@ -153,22 +152,22 @@ def _why_packed(dataset: Any) -> str | None:
 
 def _source(dataset: Any, path: Path, key: str, name: str) -> ArraySource:
     location = f"{path}:{key}"
-    attributes = dict(dataset.attrs)
-    voxel_size, offset, misplaced = place_or_reason(attributes, location)
+    stated, attributes = read_hdf5_stated(dataset)
     shape, chunks = dataset.shape, dataset.chunks
     decoded = int(np.prod(chunks, dtype=object)) * dataset.dtype.itemsize if chunks else 0
     return ArraySource(
         location=location,
         name=name,
         values=dataset,
-        axes=default_axes(len(shape)),
+        axes=stated.axes,
         chunk_shape=chunks or (1,) * max(0, len(shape) - 2) + shape[-2:],
         decoded_bytes=decoded,
-        voxel_size=voxel_size,
-        offset=offset,
+        voxel_size=stated.voxel_size,
+        offset=stated.offset,
         attributes=_of_emds(attributes),
         meant_as=role_of_path(key),
-        unusable=_why_outside(dataset) or _why_packed(dataset) or misplaced,
+        unusable=_why_outside(dataset) or _why_packed(dataset) or stated.unusable,
+        remarks=stated.remarks,
     )
 
 

@@ -82,6 +82,8 @@ class ArraySource:
         What the file itself says the array is.
     unusable : str or None
         Why the array cannot be read at all, as a clause; None where it can.
+    remarks : tuple of str
+        What the user must know of how it is read, as clauses.
     """
 
     location: str
@@ -95,9 +97,12 @@ class ArraySource:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     meant_as: Role | None = None
     unusable: str | None = None
+    remarks: tuple[str, ...] = ()
 
     def described(self) -> str:
-        """Return ``name dtype (shape)`` for a list in a message."""
+        """Return ``name dtype (shape)`` for a list in a message; of an unreadable one the name."""
+        if self.unusable is not None and not self.values.shape:
+            return self.name or "(root)"
         shape = tuple(
             size
             for axis, size in zip(self.axes, self.values.shape, strict=True)
@@ -118,17 +123,6 @@ class Layout:
     def spatial_shape(self, shape: tuple[int, ...]) -> Triple:
         """Return (Z, Y, X), with depth 1 for a 2-D array."""
         return (1 if self.z is None else shape[self.z], shape[self.y], shape[self.x])
-
-
-def default_axes(ndim: int) -> str:
-    """Return the axes of an array whose file does not name them.
-
-    Examples
-    --------
-    >>> [default_axes(n) for n in (0, 1, 2, 3, 4, 5)]
-    ['', 'x', 'yx', 'zyx', 'czyx', 'tczyx']
-    """
-    return "?" * (ndim - 5) + "tczyx"[max(0, 5 - ndim) :]
 
 
 def role_of_path(path: str) -> Role | None:
