@@ -20,6 +20,7 @@ from emds.io.source import (
     Found,
     refuse_os_error,
     role_of_path,
+    stored_by_emds,
 )
 
 _LONGEST_LINK_CHAIN = 16
@@ -176,7 +177,6 @@ def _of_emds(attributes: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(stored, str):
         return {}
     try:
-        content = json.loads(stored)
-    except json.JSONDecodeError:
+        return stored_by_emds(json.loads(stored))
+    except (ValueError, RecursionError):
         return {}
-    return content if isinstance(content, dict) else {}

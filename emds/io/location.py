@@ -119,8 +119,6 @@ def _kind_of_folder(folder: Path, text: str) -> Kind:
 def _kind_of_file(path: Path) -> Kind:
     if path.name in ("zarr.json", ".zarray", ".zgroup", ".zattrs"):
         raise VolumeError(f"cannot read {str(path)!r}: name the folder, {path.parent}.")
-    if not path.is_file():  # a pipe would be waited for
-        raise VolumeError(f"cannot read {str(path)!r}: it is neither a file nor a folder.")
     try:
         with path.open("rb") as file:
             start = file.read(8)

@@ -152,15 +152,15 @@ def _spacing(steps: Sequence[Mapping[str, Any]], units: list[str | None], ndim: 
         kind = str(step.get("type"))
         factors, moves = _step(step, ndim)
         if factors is None or moves is None:
-            problem = f"{SAID_BY} hold a transformation {kind!r} that emds does not know"
+            problem = f"{SAID_BY} holds a transformation {kind!r} that emds does not know"
             if kind in ("scale", "translation"):
-                problem = f"{SAID_BY} hold a {kind} without numbers"
+                problem = f"{SAID_BY} holds a {kind} without numbers"
             return not_understood(SAID_BY, problem, ndim)
         kinds.append(kind)
         scale = [a * b for a, b in zip(scale, factors, strict=True)]
         shift = [a * b + c for a, b, c in zip(shift, factors, moves, strict=True)]
     if not {"scale", "affine"} & set(kinds):  # the identity is what holds without any
-        return Spacing(SAID_BY, [None] * ndim, shift, units, units, f"{SAID_BY} state no scale")
+        return Spacing(SAID_BY, [None] * ndim, shift, units, units, f"{SAID_BY} states no scale")
     return Spacing(SAID_BY, scale, shift, units, units)
 
 

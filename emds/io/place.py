@@ -152,7 +152,9 @@ def _why_unknown(axis: str, value: float | None, unit: str | None, spacing: Spac
     if unit is not None:
         if counts_voxels(unit):
             return None
-        return f"{spacing.said_by} gives the voxel size along {axis} in {unit!r}, no known length"
+        return (
+            f"{spacing.said_by} gives the voxel size along {axis} in {unit!r:.60}, no known length"
+        )
     if all(number in (None, 1.0) for number in spacing.scale):
         return None  # voxels are counted, and nothing else is claimed
     return f"{spacing.said_by} gives the voxel size along {axis} ({value:g}) without a unit"
@@ -177,7 +179,7 @@ def _offset(
         if voxels is None:
             doubt.append(
                 f"{moved.said_by} gives the position along {axis} ({value:g}"
-                f"{'' if unit is None else f' {unit}'}), which cannot be told in "
+                f"{'' if unit is None else f' {unit:.60}'}), which cannot be told in "
                 f"{'voxels' if voxel_size is None else 'nm'}; it is taken as 0"
             )
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import math
 import os
 import struct
@@ -100,9 +101,9 @@ class ArraySource:
     remarks: tuple[str, ...] = ()
 
     def described(self) -> str:
-        """Return ``name dtype (shape)`` for a list in a message; of an unreadable one the name."""
-        if self.unusable is not None and not self.values.shape:
-            return self.name or "(root)"
+        """Return ``name dtype (shape)`` for a list in a message."""
+        if not self.values.dtype.itemsize:
+            return self.name  # of something that has no values, such as a link to another file
         shape = tuple(
             size
             for axis, size in zip(self.axes, self.values.shape, strict=True)
@@ -123,6 +124,23 @@ class Layout:
     def spatial_shape(self, shape: tuple[int, ...]) -> Triple:
         """Return (Z, Y, X), with depth 1 for a 2-D array."""
         return (1 if self.z is None else shape[self.z], shape[self.y], shape[self.x])
+
+
+def stored_by_emds(content: Any) -> dict[str, Any]:
+    """Return the attributes that emds stored, or nothing where it cannot have written them.
+
+    Examples
+    --------
+    >>> stored_by_emds({"role": "raw"}), stored_by_emds({"seed": math.nan}), stored_by_emds(3)
+    ({'role': 'raw'}, {}, {})
+    """
+    if not isinstance(content, Mapping):
+        return {}
+    try:
+        json.dumps(dict(content), allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return dict(content)
 
 
 def role_of_path(path: str) -> Role | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -93,7 +94,17 @@ def stack_place(tiff: tifffile.TiffFile, number: int, depth: int) -> Place:
     first = 1 if depth == 1 and spacing.scale[0] is None else 0
     parts = (spacing.scale, spacing.shift, spacing.scale_units, spacing.shift_units)
     cut = Spacing(spacing.said_by, *(part[first:] for part in parts))  # type: ignore[arg-type]
-    return find_place(letters[first:], [cut])
+    place = find_place(letters[first:], [cut])
+    if tiff.is_imagej and depth > 1 and place.voxel_size and not _states_spacing(tiff):
+        remark = (
+            f"{spacing.said_by} states no spacing, which to ImageJ is 1 {spacing.scale_units[0]!r}"
+        )
+        return replace(place, remarks=(*place.remarks, remark))
+    return place
+
+
+def _states_spacing(tiff: tifffile.TiffFile) -> bool:
+    return _float((tiff.imagej_metadata or {}).get("spacing")) is not None
 
 
 def _of_imagej(tiff: tifffile.TiffFile, depth: int) -> Spacing:

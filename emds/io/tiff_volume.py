@@ -15,7 +15,7 @@ import zarr
 
 from emds.errors import VolumeError
 from emds.io.location import Location
-from emds.io.source import MALFORMED, ArraySource, Found, LazyArray, refuse_os_error
+from emds.io.source import MALFORMED, ArraySource, Found, LazyArray, refuse_os_error, stored_by_emds
 from emds.io.tiff_place import described_by_emds, stack_axes, stack_place
 
 # What tifffile logs about damaged files, emds says itself.
@@ -89,7 +89,7 @@ def _source(tiff: tifffile.TiffFile, number: int, path: Path) -> ArraySource:
         decoded_bytes=math.prod(keyframe.chunks) * dtype.itemsize,
         voxel_size=place.voxel_size,
         offset=place.offset,
-        attributes=described_by_emds(tiff).get("emds", {}),
+        attributes=stored_by_emds(described_by_emds(tiff).get("emds")),
         unusable=why_not_greyscale(keyframe),
         remarks=axes.remarks + place.remarks,
     )

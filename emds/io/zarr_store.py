@@ -16,7 +16,13 @@ from zarr.storage import LocalStore
 from emds.errors import VolumeError
 from emds.io.location import ZARR_METADATA
 
-_KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device"}
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
 
 
 class GuardedStore(LocalStore):
@@ -75,8 +81,6 @@ def check_inside(root: Path, key: str) -> None:
         return
     except OSError as error:  # links in a circle, no permission
         raise VolumeError(f"cannot read {str(path)!r}: {os.strerror(error.errno or 0)}.") from error
-    if kind == stat.S_IFDIR:
-        return
     if kind != stat.S_IFREG:
         raise VolumeError(
             f"cannot read {str(path)!r}: it is {_KINDS.get(kind, 'no regular file')}, where zarr "

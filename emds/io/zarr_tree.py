@@ -142,7 +142,7 @@ def _why(error: Exception, folder: Path) -> str:
         error = of_system
     line = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, VolumeError):
-        return line.removesuffix(".")
+        return line.removeprefix("cannot read ").removesuffix(".")
     return f"its zarr metadata is damaged or of an unknown kind: {line:.300}"
 
 

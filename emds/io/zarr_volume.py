@@ -18,7 +18,15 @@ from emds.io.axes import AxisNames
 from emds.io.location import Location
 from emds.io.multiscale import image_count, level_paths, parse_multiscale
 from emds.io.place import Spacing
-from emds.io.source import MALFORMED, ArraySource, Found, LazyArray, Role, role_of_path
+from emds.io.source import (
+    MALFORMED,
+    ArraySource,
+    Found,
+    LazyArray,
+    Role,
+    role_of_path,
+    stored_by_emds,
+)
 from emds.io.stated import read_stated
 from emds.io.zarr_tree import Member, find_members
 
@@ -77,7 +85,7 @@ class Unreadable(LazyArray):
     @property
     @override
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype("V1")
+        return np.dtype("V0")
 
     @override
     def __getitem__(self, index: tuple[slice | int, ...], /) -> NDArray[Any]:
@@ -231,8 +239,7 @@ def _values(array: zarr.Array[Any] | None, folder: Path, marker: Mapping[str, An
 
 
 def _of_emds(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    stored = attributes.get("emds", {})
-    return dict(stored) if isinstance(stored, Mapping) else {}
+    return stored_by_emds(attributes.get("emds"))
 
 
 def _chunk_bytes(array: zarr.Array[Any]) -> int:
