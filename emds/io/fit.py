@@ -6,7 +6,7 @@ from pathlib import Path
 
 from emds.io.location import Location
 from emds.io.mark import attributes_of, is_written_by_emds
-from emds.io.ome import ome_attributes
+from emds.io.multiscale import ome_attributes
 from emds.io.source import layout_of, why_not
 
 

@@ -12,17 +12,18 @@ import h5py
 import numpy as np
 
 from emds.errors import VolumeError
-from emds.io.hdf5_tree import Unreadable, attributes_of, members, why_untyped
+from emds.io.axes import default_axes
+from emds.io.hdf5_axes import read_hdf5_stated
+from emds.io.hdf5_tree import Unreadable, members, why_untyped
 from emds.io.hdf5_values import values_of, why_packed
 from emds.io.location import Location
-from emds.io.place import place_or_reason
 from emds.io.source import (
     MALFORMED,
     ArraySource,
     Found,
-    default_axes,
     refuse_os_error,
     role_of_path,
+    stored_by_emds,
 )
 
 _LONGEST_LINK_CHAIN = 16
@@ -150,22 +151,22 @@ def _source(dataset: Any, path: Path, key: str, name: str) -> ArraySource:
     if reason is not None or values is None:
         itemsize = dataset.id.get_type().get_size()
         return _unreadable(path, key, name, dataset.shape or (), itemsize, str(reason))
-    attributes = attributes_of(dataset)
-    voxel_size, offset, misplaced = place_or_reason(attributes, location)
+    stated, attributes = read_hdf5_stated(dataset)
     shape, chunks = values.shape, dataset.chunks
     decoded = int(np.prod(chunks, dtype=object)) * dataset.dtype.itemsize if chunks else 0
     return ArraySource(
         location=location,
         name=name,
         values=values,
-        axes=default_axes(len(shape)),
+        axes=stated.axes,
         chunk_shape=chunks or (1,) * max(0, len(shape) - 2) + shape[-2:],
         decoded_bytes=decoded,
-        voxel_size=voxel_size,
-        offset=offset,
+        voxel_size=stated.voxel_size,
+        offset=stated.offset,
         attributes=_of_emds(attributes),
         meant_as=role_of_path(key),
-        unusable=_why_outside(dataset) or why_packed(dataset) or misplaced,
+        unusable=_why_outside(dataset) or why_packed(dataset) or stated.unusable,
+        remarks=stated.remarks,
     )
 
 
@@ -174,7 +175,6 @@ def _of_emds(attributes: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(stored, str):
         return {}
     try:
-        content = json.loads(stored)
-    except json.JSONDecodeError:
+        return stored_by_emds(json.loads(stored))
+    except (ValueError, RecursionError):
         return {}
-    return content if isinstance(content, dict) else {}

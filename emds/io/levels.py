@@ -21,7 +21,8 @@ from emds.errors import OutputExistsError, UsageError, VolumeError
 from emds.geometry import Triple
 from emds.io.location import Location
 from emds.io.mark import attributes_of, is_written_by_emds
-from emds.io.ome import add_level, level_paths, ome_attributes
+from emds.io.multiscale import level_paths, ome_attributes
+from emds.io.ome import add_level
 from emds.io.open import open_volume
 from emds.io.output import WORK_FOLDER, remove, sync, sync_all
 from emds.io.source import Role

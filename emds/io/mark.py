@@ -50,8 +50,10 @@ def attributes_of(folder: Path) -> Mapping[str, Any]:
 
 
 def _content(file: Path) -> dict[str, Any]:
+    if not file.is_file():  # a pipe would be read for ever
+        return {}
     try:
         content = json.loads(file.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

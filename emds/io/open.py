@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from emds.io.location import Location, parse_location
 from emds.io.source import Found, Role, absurd_size, why_not
 from emds.io.source_volume import SourceVolume
 from emds.io.volume import Volume
+
+logger = logging.getLogger("emds")
 
 
 def open_volume(
@@ -50,7 +54,15 @@ def open_volume(
     except BaseException:
         found.close()
         raise
+    for remark in source.remarks:
+        _warn_once(f"{source.location}: {remark}.")
     return SourceVolume(source, role, found.close)
+
+
+@cache
+def _warn_once(message: str) -> None:
+    """Tell the user; a volume is opened many times in a run."""
+    logger.warning("%s", message)
 
 
 def find_arrays(place: Location) -> Found:
@@ -80,8 +92,9 @@ def describe(location: str | Path, *, key: str | None = None) -> dict[str, Any]:
     dict
         Ready for JSON: ``location``, ``kind``, ``arrays``. Each array has ``location``,
         ``shape`` (z, y, x), ``channels``, ``dtype``, ``chunk_shape``, ``voxel_size_nm``,
-        ``offset_nm``, ``nbytes`` and ``attributes``; one that emds cannot use as a volume has
-        ``shape`` as stored, ``dtype`` and ``unusable``, the reason.
+        ``offset_nm``, ``nbytes`` and ``attributes``, and ``remarks`` where there is something
+        to know of how it is read; one that emds cannot use as a volume has ``shape`` as stored,
+        ``dtype`` and ``unusable``, the reason.
 
     Raises
     ------
@@ -104,7 +117,8 @@ def describe(location: str | Path, *, key: str | None = None) -> dict[str, Any]:
                     }
                 )
                 continue
-            arrays.append(_described(SourceVolume(source, None, lambda: None)))
+            remarks = {"remarks": list(source.remarks)} if source.remarks else {}
+            arrays.append(_described(SourceVolume(source, None, lambda: None)) | remarks)
     finally:
         found.close()
     return {"location": _shown(place), "kind": found.kind, "arrays": arrays}

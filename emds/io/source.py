@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import math
 import os
 import struct
@@ -84,6 +85,8 @@ class ArraySource:
         Why the array cannot be read at all, as a clause; None where it can.
     grey_step : int
         What stored codes are multiplied with to become grey values; labels are left as stored.
+    remarks : tuple of str
+        What the user must know of how it is read, as clauses.
     """
 
     location: str
@@ -98,6 +101,7 @@ class ArraySource:
     meant_as: Role | None = None
     unusable: str | None = None
     grey_step: int = 1
+    remarks: tuple[str, ...] = ()
 
     def described(self) -> str:
         """Return ``name dtype (shape)`` for a list in a message."""
@@ -125,15 +129,21 @@ class Layout:
         return (1 if self.z is None else shape[self.z], shape[self.y], shape[self.x])
 
 
-def default_axes(ndim: int) -> str:
-    """Return the axes of an array whose file does not name them.
+def stored_by_emds(content: Any) -> dict[str, Any]:
+    """Return the attributes that emds stored, or nothing where it cannot have written them.
 
     Examples
     --------
-    >>> [default_axes(n) for n in (0, 1, 2, 3, 4, 5)]
-    ['', 'x', 'yx', 'zyx', 'czyx', 'tczyx']
+    >>> stored_by_emds({"role": "raw"}), stored_by_emds({"seed": math.nan}), stored_by_emds(3)
+    ({'role': 'raw'}, {}, {})
     """
-    return "?" * (ndim - 5) + "tczyx"[max(0, 5 - ndim) :]
+    if not isinstance(content, Mapping):
+        return {}
+    try:
+        json.dumps(dict(content), allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return dict(content)
 
 
 def role_of_path(path: str) -> Role | None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
@@ -17,19 +16,16 @@ import zarr
 
 from emds.errors import VolumeError
 from emds.io.location import Location
-from emds.io.ome import in_nanometres
-from emds.io.source import MALFORMED, ArraySource, Found, LazyArray, refuse_os_error
+from emds.io.source import MALFORMED, ArraySource, Found, LazyArray, refuse_os_error, stored_by_emds
 from emds.io.tiff_page import grey_step, mirrored_axes, why_not_grey
 from emds.io.tiff_pages import find_stacks
+from emds.io.tiff_place import described_by_emds, stack_axes, stack_place
 from emds.io.views import Mirrored
-from emds.io.volume import Nanometres
 
 # What tifffile logs about damaged files, emds says itself.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
-_FILLERS = "0123456789"
 _logger = logging.getLogger("emds")
-_Place = tuple[Nanometres | None, Nanometres]
 
 
 def find_tiff_arrays(location: Location) -> Found:
@@ -95,25 +91,28 @@ def _source(
     axes, keyframe = series.get_axes(False), series.keyframe
     dtype = np.dtype(series.dtype)
     _check_data(tiff, series, path)
-    voxel_size, offset = _place(tiff, number)
     values: LazyArray = _values(tiff, series, path)
     mirrored = tuple(axes.index(axis) for axis in mirrored_axes(keyframe))
     if mirrored:
         values = Mirrored(values, mirrored)
+    named = stack_axes(axes, values.shape)
+    depth = dict(zip(named.letters, values.shape, strict=True)).get("z", 1)
+    place = stack_place(tiff, number, depth)
     return ArraySource(
         location=f"{path}:{name}" if name else str(path),
         name=name,
         values=values,
-        axes=stack_axes(axes, values.shape),
+        axes=named.letters,
         chunk_shape=tuple(
             size if axis in "YXS" else 1 for axis, size in zip(axes, values.shape, strict=True)
         ),
         decoded_bytes=math.prod(keyframe.chunks) * dtype.itemsize,
-        voxel_size=voxel_size,
-        offset=offset,
-        attributes=_described(tiff).get("emds", {}),
+        voxel_size=place.voxel_size,
+        offset=place.offset,
+        attributes=stored_by_emds(described_by_emds(tiff).get("emds")),
         unusable=why_not_grey(keyframe),
         grey_step=grey_step(keyframe),
+        remarks=named.remarks + place.remarks,
     )
 
 
@@ -154,92 +153,3 @@ def _values(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path
     array: Any = zarr.open_array(series.aszarr(level=0, squeeze=False), mode="r")
     values: LazyArray = array
     return values
-
-
-def stack_axes(axes: str, shape: Sequence[int]) -> str:
-    """Translate the axes of a TIFF series to those of a volume.
-
-    A lone time, sequence or unnamed axis is taken as z, as stacks are often saved that way; two
-    unnamed ones are channels and z.
-
-    Examples
-    --------
-    >>> stack_axes("IYX", (30, 512, 512)), stack_axes("TZCYXS", (30, 1, 1, 512, 512, 1))
-    ('zyx', 'z1cyxs')
-    >>> stack_axes("QQYX", (3, 30, 512, 512))
-    'czyx'
-    """
-    letters = list(axes.lower())
-    lengths = dict(zip(letters, shape, strict=True))
-    spare = [
-        place for place, size in enumerate(shape) if letters[place] not in "zcyxs" and size > 1
-    ]
-    targets = "z" if len(spare) == 1 else "cz" if len(spare) == 2 else ""
-    if targets and all(lengths.get(axis, 1) == 1 for axis in targets):
-        letters = ["?" if letter in targets else letter for letter in letters]
-        for place, target in zip(spare, targets, strict=True):
-            letters[place] = target
-    for place, size in enumerate(shape):
-        if letters[place] not in "zcyxs" and size == 1:
-            letters[place] = _FILLERS[place % len(_FILLERS)]
-    return "".join(letters)
-
-
-def _described(tiff: tifffile.TiffFile) -> Mapping[str, Any]:
-    """Return the JSON that emds (or tifffile) put into the description of the first page."""
-    if not tiff.is_shaped or not tiff.shaped_metadata:
-        return {}
-    return tiff.shaped_metadata[0]
-
-
-def _place(tiff: tifffile.TiffFile, number: int) -> _Place:
-    nowhere = (0.0, 0.0, 0.0)
-    described = _described(tiff)
-    if "voxel_size_nm" in described:
-        size = described["voxel_size_nm"]
-        z, y, x = map(float, described["offset_nm"])
-        return (None if size is None else (float(size[0]), float(size[1]), float(size[2]))), (
-            z,
-            y,
-            x,
-        )
-    if tiff.is_imagej:
-        return _imagej_voxel_size(tiff), nowhere
-    if tiff.is_ome and tiff.ome_metadata:
-        return _ome_voxel_size(tiff.ome_metadata, number), nowhere
-    return None, nowhere
-
-
-def _imagej_voxel_size(tiff: tifffile.TiffFile) -> Nanometres | None:
-    """Read ``spacing`` and ``unit`` of ImageJ; its resolution tags count pixels per unit."""
-    metadata = tiff.imagej_metadata or {}
-    unit = str(metadata.get("unit", "")).replace("\\u00B5", "µ")
-    tags = tiff.pages.first.tags
-    lengths = [metadata.get("spacing", 1.0)]  # ImageJ leaves a spacing of 1 out
-    for name in ("YResolution", "XResolution"):
-        pixels, per = tags[name].value if name in tags else (0, 1)
-        if not pixels or not per:
-            return None
-        lengths.append(per / pixels)
-    z, y, x = (in_nanometres(abs(float(length)), unit) for length in lengths)
-    return (z, y, x) if z and y and x else None
-
-
-def _ome_voxel_size(xml: str, index: int) -> Nanometres | None:
-    pixels = ElementTree.fromstring(xml).findall(".//{*}Image/{*}Pixels")
-    if index >= len(pixels):
-        return None
-    values = pixels[index].attrib
-    lengths = [_ome_length(values, axis) for axis in "ZYX"]
-    if lengths[0] is None and values.get("SizeZ", "1") == "1":
-        lengths[0] = lengths[1]  # one section has no thickness of its own: as much as it is wide
-    z, y, x = lengths
-    return (z, y, x) if z and y and x else None
-
-
-def _ome_length(values: Mapping[str, str], axis: str) -> float | None:
-    text = values.get(f"PhysicalSize{axis}")
-    if not text:
-        return None
-    length = in_nanometres(float(text), values.get(f"PhysicalSize{axis}Unit", "µm"))
-    return length if length and length > 0 else None

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
-import zarr.errors
 from numpy.typing import NDArray
 from typing_extensions import override
 
 from emds.errors import VolumeError
+from emds.io.axes import AxisNames
 from emds.io.location import Location
-from emds.io.ome import Multiscale, level_paths, parse_multiscale
-from emds.io.place import place_or_reason
+from emds.io.multiscale import image_count, level_paths, parse_multiscale
+from emds.io.place import Spacing
 from emds.io.source import (
     MALFORMED,
     ArraySource,
     Found,
     LazyArray,
-    default_axes,
-    refuse_os_error,
+    Role,
     role_of_path,
+    stored_by_emds,
 )
+from emds.io.stated import read_stated
+from emds.io.zarr_tree import Member, find_members
 
 # On an array: emds wrote it and stored every chunk, so one that is not there was lost.
 WRITTEN_WHOLE = "every_chunk_written"
@@ -72,6 +74,24 @@ def chunk_files(
         yield folder / array.metadata.encode_chunk_key(place)
 
 
+class Unreadable(LazyArray):
+    """Stands for an array or group that cannot be opened."""
+
+    @property
+    @override
+    def shape(self) -> tuple[int, ...]:
+        return ()
+
+    @property
+    @override
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype("V0")
+
+    @override
+    def __getitem__(self, index: tuple[slice | int, ...], /) -> NDArray[Any]:
+        raise AssertionError("nothing of it can be read")
+
+
 def find_zarr_arrays(location: Location, *, all_levels: bool = False) -> Found:
     """List the arrays of a zarr array or group; of an OME-Zarr image, its level 0 alone.
 
@@ -85,142 +105,141 @@ def find_zarr_arrays(location: Location, *, all_levels: bool = False) -> Found:
     Raises
     ------
     VolumeError
-        If the key is not there, or the metadata is damaged.
+        If the key is not there.
     """
     root, key = location.path, location.key
-    shown = f"{root}/{key}".rstrip("/")
-    try:
-        with warnings.catch_warnings():
-            # Of files that are no part of the hierarchy, such as .DS_Store.
-            warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
-            node = zarr.open(str(root), mode="r")
-            members = _members(node, key)
-            sources = None if members is None else _sources(members, root, key, all_levels)
-            held = _sources(_members(node, "") or {}, root, "", False) if sources is None else []
-    except MALFORMED as error:
-        refuse_os_error(error, shown)
-        raise VolumeError(
-            f"cannot read {shown!r}: its zarr metadata is damaged or of an unknown kind: {error}"
-        ) from error
-    if sources is None:
+    members = find_members(root, key)
+    if members is None:
+        held = _sources(find_members(root, "") or {}, root, "", False)
         lines = "\n".join(f"  {source.described()}" for source in held)
         raise VolumeError(
-            f"cannot read {shown!r}: there is no {key!r} in {str(root)!r}. It holds:\n{lines}"
+            f"cannot read {f'{root}/{key}'!r}: there is no {key!r} in {str(root)!r}. It holds:\n"
+            f"{lines}"
         )
+    sources = _sources(members, root, key, all_levels)
     explicit = len(sources) == 1 and sources[0].name == ""
-    return Found(sources, "zarr", explicit and (bool(key) or isinstance(node, zarr.Array)))
-
-
-def _members(root: Any, key: str) -> dict[str, Any] | None:
-    """Return the nodes on the way to a key and all below it, by path; None if it is not there."""
-    members, node, path = {"": root}, root, ""
-    for part in key.split("/") if key else ():
-        if isinstance(node, zarr.Array) or part not in node:
-            return None
-        node, path = node[part], f"{path}/{part}".strip("/")
-        members[path] = node
-    if not isinstance(node, zarr.Array):
-        for inner, member in node.members(max_depth=None):
-            members[f"{path}/{inner}".strip("/")] = member
-    return members
+    return Found(sources, "zarr", explicit and (bool(key) or not members[""].is_group))
 
 
 def _sources(
-    members: Mapping[str, Any], root: Path, key: str, all_levels: bool
+    members: Mapping[str, Member], root: Path, key: str, all_levels: bool
 ) -> list[ArraySource]:
-    groups = {p: dict(m.attrs) for p, m in members.items() if not isinstance(m, zarr.Array)}
-    levels: dict[str, tuple[str, int]] = {}
-    for group, attributes in groups.items():
-        for index, level in enumerate(level_paths(attributes)):
-            path = f"{group}/{level}".strip("/")
-            levels[path] = (group, index)
-            if index == 0 and path not in members and _is_below(group, key):
-                raise KeyError(f"there is no array {path!r}, which the OME metadata name")
+    levels, damaged = _levels(members, key)
+    remarks = tuple(
+        f"what its group {f'{root}/{path}'.rstrip('/')!r} may state of it is unknown: {why}"
+        for path, why in ((path, member.problem) for path, member in members.items())
+        if why is not None and not _is_below(path, key)
+    )
     sources = []
-    for path in sorted(members):
-        if isinstance(members[path], zarr.Array) and _is_below(path, key):
-            if path not in levels:
-                if LEVEL in _of_emds(members[path]):
-                    continue  # being made, or left by `emds pyramid` when it was stopped
-                name = path.removeprefix(key).strip("/")
-                sources.append(_plain_source(members[path], root, path, name))
-                continue
-            group, index = levels[path]
-            if index == 0 or path == key or all_levels:
-                image = parse_multiscale(groups[group], index, members[path].ndim)
-                shown = group if index == 0 else path
-                name = shown.removeprefix(key).strip("/") if path != key else ""
-                of_group = _of_emds(members[group])
-                sources.append(
-                    _image_source(members[path], root, path, shown, name, image, of_group)
-                )
+    for path in sorted(path for path in members if _is_below(path, key)):
+        member, level = members[path], levels.get(path)
+        if member.is_group or (level and level.index and path != key and not all_levels):
+            continue
+        if level is None and LEVEL in _of_emds(member.attributes):
+            continue  # being made, or left by `emds pyramid` when it was stopped
+        shown = level.group if level and level.index == level.image == 0 else path
+        found = _source(member, members, level)
+        reasons = [why for group, why in damaged.items() if level is None and _lies_in(path, group)]
+        sources.append(
+            replace(
+                found,
+                location=f"{root}/{shown}".rstrip("/"),
+                name=shown.removeprefix(key).strip("/") if path != key else "",
+                values=_values(member.array, root / path, _of_emds(member.attributes)),
+                meant_as=found.meant_as or role_of_path(shown),
+                unusable=found.unusable or next(iter(reasons), None),
+                remarks=remarks + found.remarks,
+            )
+        )
     return sources
+
+
+@dataclass(frozen=True)
+class _Level:
+    """Which level of which image of a group an array is."""
+
+    group: str
+    image: int
+    index: int
+
+
+def _levels(members: Mapping[str, Member], key: str) -> tuple[dict[str, _Level], dict[str, str]]:
+    """Return what OME metadata make of the arrays, and by group why they cannot be understood."""
+    levels: dict[str, _Level] = {}
+    damaged: dict[str, str] = {}
+    for group, attributes in ((p, m.attributes) for p, m in members.items() if m.is_group):
+        try:
+            for image in range(image_count(attributes)):
+                for index, level in enumerate(level_paths(attributes, image)):
+                    path = f"{group}/{level}".strip("/")
+                    if index == 0 and path not in members and _is_below(group, key):
+                        raise KeyError(f"there is no array {path!r}, which they name")
+                    levels.setdefault(path, _Level(group, image, index))
+        except MALFORMED as error:
+            damaged[group] = _damaged(error)
+    return levels, damaged
+
+
+def _damaged(error: Exception) -> str:
+    line = " ".join(str(error).split()) or type(error).__name__
+    return f"its OME metadata is damaged or of an unknown kind: {line:.300}"
 
 
 def _is_below(path: str, key: str) -> bool:
     return not key or path == key or path.startswith(f"{key}/")
 
 
-def _image_source(
-    array: zarr.Array[Any],
-    root: Path,
-    path: str,
-    shown: str,
-    name: str,
-    image: Multiscale,
-    attributes: Mapping[str, Any],
-) -> ArraySource:
-    marker = _of_emds(array)
+def _lies_in(path: str, group: str) -> bool:
+    return path != group and _is_below(path, group)
+
+
+def _source(member: Member, members: Mapping[str, Member], level: _Level | None) -> ArraySource:
+    """Describe an array, but for where it lies."""
+    array = member.array
+    if array is None:
+        return ArraySource("", "", Unreadable(), "", (), 0, unusable=member.problem)
+    marker, attributes = _of_emds(member.attributes), member.attributes
+    role: Role | None = None
+    dimension_names = getattr(array.metadata, "dimension_names", None) or ()
+    names = [AxisNames("its dimension_names", dimension_names)] if any(dimension_names) else []
+    spacings: tuple[Spacing, ...] = ()
+    unusable = "a chunk of it has no voxels" if 0 in array.chunks and 0 not in array.shape else None
+    if level is not None:
+        group = members[level.group].attributes
+        try:
+            image = parse_multiscale(group, level.index, array.ndim, level.image)
+            names, spacings = [*image.names, *names], image.spacings
+            role = "labels" if image.is_labels else marker.get("role")
+        except MALFORMED as error:
+            unusable = _damaged(error)
+    stated = read_stated(attributes, array.shape, names, spacings)
     return ArraySource(
-        location=f"{root}/{shown}".rstrip("/"),
-        name=name,
-        values=_values(array, root / path, marker),
-        axes=image.axes,
+        location="",
+        name="",
+        values=Unreadable(),
+        axes=stated.axes,
         chunk_shape=array.shards or array.chunks,
         decoded_bytes=_chunk_bytes(array),
-        voxel_size=image.voxel_size,
-        offset=image.offset,
-        attributes=attributes,
-        meant_as="labels" if image.is_labels else marker.get("role") or role_of_path(shown),
+        voxel_size=stated.voxel_size,
+        offset=stated.offset,
+        attributes=marker if level is None else _of_emds(members[level.group].attributes),
+        meant_as=role,
+        unusable=unusable or stated.unusable,
+        remarks=stated.remarks,
     )
 
 
-def _plain_source(array: zarr.Array[Any], root: Path, inner: str, name: str) -> ArraySource:
-    location = f"{root}/{inner}".rstrip("/")
-    attributes = dict(array.attrs)
-    voxel_size, offset, misplaced = place_or_reason(attributes, location)
-    marker = _of_emds(array)
-    named = [
-        str(axis or "?").lower() for axis in getattr(array.metadata, "dimension_names", ()) or ()
-    ]
-    axes = "".join(named)
-    if len(axes) != array.ndim or not {"y", "x"} <= set(axes):
-        axes = default_axes(array.ndim)
-    return ArraySource(
-        location=location,
-        name=name,
-        values=_values(array, root / inner, marker),
-        axes=axes,
-        chunk_shape=array.shards or array.chunks,
-        decoded_bytes=_chunk_bytes(array),
-        voxel_size=voxel_size,
-        offset=offset,
-        attributes=marker,
-        meant_as=role_of_path(inner),
-        unusable=misplaced,
-    )
-
-
-def _values(array: zarr.Array[Any], folder: Path, marker: Mapping[str, Any]) -> LazyArray:
+def _values(array: zarr.Array[Any] | None, folder: Path, marker: Mapping[str, Any]) -> LazyArray:
+    if array is None:
+        return Unreadable()
     if marker.get(WRITTEN_WHOLE):
         return WholeZarrArray(array, folder)
     values: LazyArray = array  # type: ignore[assignment]
     return values
 
 
-def _of_emds(node: Any) -> dict[str, Any]:
-    stored = dict(node.attrs).get("emds", {})
-    return dict(stored) if isinstance(stored, Mapping) else {}
+def _of_emds(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return stored_by_emds(attributes.get("emds"))
 
 
 def _chunk_bytes(array: zarr.Array[Any]) -> int:
