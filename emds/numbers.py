@@ -118,7 +118,7 @@ def check(kind: Any, value: Any, name: str) -> Any:
     try:
         return _adapter(kind).validate_python(value)
     except (ValidationError, OverflowError) as error:
-        raise UsageError(f"{name} {what_is_wrong(error)}, not {_shown(value)}.") from None
+        raise UsageError(f"{name} {what_is_wrong(error)}, not {shown(value)}.") from None
 
 
 def what_is_wrong(error: ValidationError | OverflowError) -> str:
@@ -218,7 +218,8 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a value as a message shows it."""
     try:
         text = repr(value)
     except ValueError:  # a whole number of thousands of digits
