@@ -60,7 +60,7 @@ class Roi:
         Roi(offset=(0, 0, 0), shape=(32, 250, 250))
         """
         parts = text.replace(" ", "").split(",")
-        if len(parts) > 3 or not all(re.fullmatch(r"\d*:\d*", part) for part in parts):
+        if len(parts) > 3 or not all(re.fullmatch(r"\d{0,12}:\d{0,12}", part) for part in parts):
             raise UsageError(
                 f"--roi must look like z0:z1,y0:y1,x0:x1 (voxels, half-open), not {text!r}."
             )

@@ -27,7 +27,7 @@ def parse_size(text: str) -> int:
     >>> parse_size("2GiB"), parse_size("500 MB")
     (2147483648, 500000000)
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", text.lower())
+    match = re.fullmatch(r"\s*(\d{1,12}(?:\.\d{1,12})?)\s*([kmgt]?i?)b?\s*", text.lower())
     if match is None or match[2] not in _UNITS:
         raise UsageError(f"a size of memory must look like 2GiB or 500MB, not {text!r}.")
     size = int(float(match[1]) * _UNITS[match[2]])

@@ -4,7 +4,7 @@
 
     cli → stages → {io, noise, tiling, networks, training, segmentation, metrics, execution,
                     pyramid, datasets, demo}
-        → {config, compare, symmetry, geometry, memory, signals, errors}
+        → {config, compare, symmetry, geometry, kernels, memory, numbers, signals, errors}
 """
 
 import ast
@@ -14,7 +14,17 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "emds"
 
-BASE = {"compare", "config", "errors", "geometry", "memory", "signals", "symmetry"}
+BASE = {
+    "compare",
+    "config",
+    "errors",
+    "geometry",
+    "kernels",
+    "memory",
+    "numbers",
+    "signals",
+    "symmetry",
+}
 
 # What else a part of emds may import; every part may import itself, errors, geometry, config,
 # the type of a volume (emds.io.volume) and the version (emds).
@@ -52,7 +62,9 @@ MAY_IMPORT = {
     "config": set(),
     "geometry": set(),
     "errors": set(),
+    "kernels": set(),
     "memory": set(),
+    "numbers": set(),
     "signals": set(),
     "symmetry": set(),
 }
@@ -68,7 +80,7 @@ HOME = {
     "tifffile": {"io"},
     "imagecodecs": {"io"},
     "h5py": {"io"},
-    "numba": {"noise", "segmentation", "metrics", "pyramid", "demo"},
+    "numba": {"kernels"},
     "elf": {"segmentation"},
     "bioimage_cpp": {"segmentation"},
     "skimage": {"metrics", "demo"},
@@ -121,7 +133,7 @@ def test_every_part_has_its_place():
 def test_errors_and_geometry_rest_on_nothing():
     assert parts_imported_by("errors") == set()
     assert parts_imported_by("geometry") == {"errors"}
-    assert parts_imported_by("config") <= {"errors", "geometry"}
+    assert parts_imported_by("config") <= {"errors", "geometry", "numbers"}
 
 
 def parts_imported_by(part: str) -> set[str]:

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from emds import numbers
 from emds.cli import options
 from emds.cli.console import console_of, print_measures
-from emds.cli.inputs import parse_roi
+from emds.cli.inputs import note_intensity, parse_roi
 
 
 def adapt(
@@ -31,12 +32,27 @@ def adapt(
     roi: options.RoiText = None,
     held_out: options.HeldOutSections = None,
     intensity: options.IntensityRange = None,
-    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Optimiser steps.")] = 100,
+    steps: Annotated[
+        int,
+        typer.Option(
+            callback=options.in_range(numbers.Steps), metavar="N", help="Optimiser steps."
+        ),
+    ] = 100,
     lr: Annotated[
-        float, typer.Option(min=0, metavar="X", help="Learning rate at its highest.")
+        float,
+        typer.Option(
+            callback=options.in_range(numbers.LearningRate),
+            metavar="X",
+            help="Learning rate at its highest.",
+        ),
     ] = 1e-3,
     seed: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Of samples and hidden places.")
+        int,
+        typer.Option(
+            callback=options.in_range(numbers.Seed),
+            metavar="N",
+            help="Of samples and hidden places.",
+        ),
     ] = 0,
     device: options.Device = "auto",
     resume: Annotated[
@@ -65,6 +81,7 @@ def adapt(
             seed=seed,
             device=device,
         )
+        note_intensity(console_of(ctx), intensity, source, chosen.roi)
         judgement = stage(
             checkpoint,
             source,

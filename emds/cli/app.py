@@ -10,6 +10,7 @@ import typer
 import emds
 from emds.cli import adapt, commands, inference, noise, reproduce, tuning, upkeep
 from emds.cli.console import Console, show_messages
+from emds.cli.options import EmdsCommand
 from emds.cli.reporting import ReportingGroup
 
 app = typer.Typer(
@@ -45,7 +46,7 @@ _EXAMPLES: dict[Callable[..., None], str] = {
     commands.demo: "emds demo --out demo",
 }
 for _command, _example in _EXAMPLES.items():
-    app.command(epilog=f"Example: {_example}")(_command)
+    app.command(cls=EmdsCommand, epilog=f"Example: {_example}")(_command)
 app.command(hidden=True)(inference.worker)
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from emds import numbers
 from emds.cli import options
 from emds.cli.console import console_of, print_json, print_measures, print_yaml
 from emds.cli.inputs import open_pair
@@ -56,10 +57,19 @@ def train(
     train_sections: options.TrainSections = None,
     validation_sections: options.ValidationSections = None,
     init: options.InitialParts = None,
-    steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Optimiser steps.")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            callback=options.in_range(numbers.Steps), metavar="N", help="Optimiser steps."
+        ),
+    ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, metavar="N", help="Of weights, samples and noise.  [default: 555]"),
+        typer.Option(
+            callback=options.in_range(numbers.Seed),
+            metavar="N",
+            help="Of weights, samples and noise.  [default: 555]",
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -134,6 +144,7 @@ def evaluate(
     data_range: Annotated[
         float | None,
         typer.Option(
+            callback=options.in_range(numbers.GreySpan),
             metavar="X",
             help="Greatest minus least possible grey value, for PSNR and SSIM.  "
             "[default: 255 for uint8, 65535 for uint16]",
@@ -190,7 +201,14 @@ def demo(
         Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to write.")
     ] = Path("demo"),
     checkpoint: options.CheckpointFile = None,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the volume and its noise.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            callback=options.in_range(numbers.Seed),
+            metavar="N",
+            help="Of the volume and its noise.",
+        ),
+    ] = 0,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Go the whole way on a small made-up volume.

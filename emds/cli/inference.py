@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import fields
 from typing import Annotated, Literal
 
 import typer
 
+from emds import numbers
 from emds.cli import options
 from emds.cli.console import console_of, print_yaml
-from emds.cli.inputs import open_mask, parse_roi, refuse_given
+from emds.cli.inputs import note_intensity, open_mask, parse_roi, refuse_given
 from emds.pretrained import shipped_checkpoint
 
 KeepAffinities = Annotated[
@@ -166,13 +166,17 @@ def merge(
     from emds.stages.execute import merge as stage
 
     with console_of(ctx).progress() as progress:
-        written = stage(out, workers=workers, launcher=shlex.split(launcher), progress=progress)
+        written = stage(
+            out, workers=workers, launcher=options.parse_words(launcher), progress=progress
+        )
     console_of(ctx).note(f"wrote {written}")
 
 
 def worker(
     out: Annotated[str, typer.Argument(metavar="OUT")],
-    threads: Annotated[int | None, typer.Option(min=1, metavar="N")] = None,
+    threads: Annotated[
+        int | None, typer.Option(callback=options.in_range(numbers.Threads), metavar="N")
+    ] = None,
 ) -> None:
     """Take part in a run with --workers, which starts this and tells it what to do on stdin."""
     from emds.stages.execute import take_part
@@ -193,7 +197,7 @@ def _apply(ctx: typer.Context, command: Literal["run", "denoise", "segment"]) ->
     given = ctx.params
     execution = Execution(
         workers=given["workers"],
-        launcher=tuple(shlex.split(given["launcher"])),
+        launcher=options.parse_words(given["launcher"]),
         shard=parse_shard(given["shard"]) if given["shard"] else None,
     )
     kept = given.get("from_affinities", False)
@@ -206,6 +210,7 @@ def _apply(ctx: typer.Context, command: Literal["run", "denoise", "segment"]) ->
     ):
         chosen = {f.name: given[f.name] for f in fields(InferenceOptions) if f.name in given}
         chosen["roi"] = parse_roi(given["roi"], source)
+        note_intensity(console_of(ctx), given.get("intensity"), source, chosen["roi"])
         asked = given["max_memory"]
         chosen["max_memory"] = parse_size(asked) if asked else memory_limit() // execution.workers
         model = given["checkpoint"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
+from emds.cli.console import Console
 from emds.errors import UsageError
 from emds.geometry import Roi
 
@@ -27,6 +28,15 @@ def refuse_given(ctx: typer.Context, reason: str, names: Sequence[str]) -> None:
     if given:
         flags = ", ".join("--" + name.replace("_", "-") for name in given)
         raise UsageError(f"{reason}: leave out {flags}.")
+
+
+def note_intensity(console: Console, asked: object, source: Volume, roi: Roi | None) -> None:
+    """Say which grey values ``--intensity auto`` stands for."""
+    if asked == "auto":
+        from emds.stages.grey_values import auto_range
+
+        low, high = auto_range(source, roi or source.roi)
+        console.note(f"--intensity auto is --intensity {low:g} {high:g} here")
 
 
 def open_mask(location: str | None) -> AbstractContextManager[Volume | None]:

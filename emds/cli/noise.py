@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from emds import numbers
 from emds.cli import options
 from emds.cli.console import console_of, print_json, print_measures
 from emds.cli.inputs import parse_roi
@@ -42,12 +43,17 @@ def simulate_noise(
     ] = None,
     film_kernel: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Film: side of the blur, voxels, odd.  [default: 5]"),
+        typer.Option(metavar="N", help="Film: side of the blur, voxels, odd.  [default: 5]"),
     ] = None,
     film_max: Annotated[
-        float | None, typer.Option(min=0, metavar="X", help="Film: largest factor.  [default: 1.5]")
+        float | None, typer.Option(metavar="X", help="Film: largest factor.  [default: 1.5]")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Same seed, same noise.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            callback=options.in_range(numbers.Seed), metavar="N", help="Same seed, same noise."
+        ),
+    ] = 0,
     roi: options.RoiText = None,
     key: options.Key = None,
     out: Annotated[
@@ -91,13 +97,26 @@ def estimate_noise(
     volume: options.AnyVolume,
     offset: Annotated[
         float | None,
-        typer.Option(metavar="GREY", help="Grey level of zero electrons.  [default: 0]"),
+        typer.Option(
+            callback=options.in_range(numbers.Grey),
+            metavar="GREY",
+            help="Grey level of zero electrons.  [default: 0]",
+        ),
     ] = None,
     voxels: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="How many to read, about.  [default: 33,554,432]"),
+        typer.Option(
+            callback=options.in_range(numbers.Count),
+            metavar="N",
+            help="How many to read, about.  [default: 33,554,432]",
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the blocks sampled.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            callback=options.in_range(numbers.Seed), metavar="N", help="Of the blocks sampled."
+        ),
+    ] = 0,
     roi: options.RoiText = None,
     key: options.Key = None,
     plot: Annotated[

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
+from typing_extensions import override
 
+from emds import numbers
+from emds.errors import UsageError
 from emds.geometry import Triple
 
 NoiseKind = Literal["gaussian-poisson", "film", "gaussian", "poisson"]
+_INTENSITY, _AUTO = "--intensity", "auto"
 
 
 class Protocol(Enum):
@@ -30,6 +37,65 @@ _VOLUME_HELP = (
 )
 
 
+def in_range(kind: Any) -> Callable[[Any], Any]:
+    """Return a callback of an option that refuses what a type of `emds.numbers` does not allow."""
+
+    def callback(value: Any) -> Any:
+        try:
+            return value if value is None else numbers.check(kind, value, "it")
+        except UsageError as error:
+            raise typer.BadParameter(str(error).rstrip(".")) from None
+
+    return callback
+
+
+class EmdsCommand(TyperCommand):
+    """A command whose ``--intensity`` takes two words, or the one word ``auto``."""
+
+    @override
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _auto_twice(args))
+
+
+def _auto_twice(args: list[str]) -> list[str]:
+    """Give ``--intensity auto`` the second word that the parser waits for.
+
+    Examples
+    --------
+    >>> _auto_twice(["a.tif", "--intensity", "auto", "--tta", "--intensity=auto"])
+    ['a.tif', '--intensity', 'auto', 'auto', '--tta', '--intensity', 'auto', 'auto']
+    """
+    words: list[str] = []
+    for word in args:
+        if word == f"{_INTENSITY}={_AUTO}":
+            words += [_INTENSITY, _AUTO, _AUTO]
+        elif word == _AUTO and words[-1:] == [_INTENSITY]:
+            words += [_AUTO, _AUTO]
+        else:
+            words.append(word)
+    return words
+
+
+def parse_intensity(words: tuple[str, str] | None) -> Any:
+    """Read two grey values, or what `_auto_twice` made of ``auto``; None stays None."""
+    value = _AUTO if words == (_AUTO, _AUTO) else words
+    return in_range(numbers.Intensity)(value)
+
+
+def parse_words(text: str) -> tuple[str, ...]:
+    """Split words as a shell does.
+
+    Examples
+    --------
+    >>> parse_words("srun -n1 --comment 'two words'")
+    ('srun', '-n1', '--comment', 'two words')
+    """
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise UsageError(f"--launcher {text!r} is not words as in a shell: {error}.") from None
+
+
 def parse_sections(text: str | tuple[int, int]) -> tuple[int, int]:
     """Read ``z0:z1``, a half-open range of sections.
 
@@ -40,7 +106,7 @@ def parse_sections(text: str | tuple[int, int]) -> tuple[int, int]:
     """
     if isinstance(text, tuple):
         return text
-    match = re.fullmatch(r"(\d+):(\d+)", text.strip())
+    match = re.fullmatch(r"(\d{1,12}):(\d{1,12})", text.strip())
     if match is None or int(match[1]) >= int(match[2]):
         raise typer.BadParameter(
             f"{text!r} must be a range of sections z0:z1 with z0 < z1, such as 56:200"
@@ -98,15 +164,19 @@ CheckpointFile = Annotated[
 VoxelSize = Annotated[
     tuple[float, float, float] | None,
     typer.Option(
-        metavar="Z Y X", help="Voxel size in nanometres, where the input does not say or is wrong."
+        callback=in_range(numbers.VoxelSize),
+        metavar="Z Y X",
+        help="Voxel size in nanometres, where the input does not say or is wrong.",
     ),
 ]
+# Typed Any: `--intensity auto` becomes a word, anything else two numbers.
 IntensityRange = Annotated[
-    tuple[float, float] | None,
+    tuple[Any, Any] | None,
     typer.Option(
+        callback=parse_intensity,
         metavar="LOW HIGH",
-        help="Grey values that correspond to 0 and 255 of an 8-bit image.  "
-        "[needed unless the input is uint8]",
+        help="Grey values that correspond to 0 and 255 of an 8-bit image, or auto: those that "
+        "leave half a percent of the image out on either side.  [needed unless the input is uint8]",
     ),
 ]
 
@@ -121,6 +191,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Tile = Annotated[
     Triple | None,
     typer.Option(
+        callback=in_range(numbers.TileTriple),
         metavar="Z Y X",
         help="What the network sees at once, voxels.  [default: 1 and twice the training crop]",
     ),
@@ -128,6 +199,7 @@ Tile = Annotated[
 Overlap = Annotated[
     Triple | None,
     typer.Option(
+        callback=in_range(numbers.MarginTriple),
         metavar="Z Y X",
         help="What neighbouring tiles share, voxels.  [default: a quarter of the tile]",
     ),
@@ -135,13 +207,18 @@ Overlap = Annotated[
 BlockShape = Annotated[
     Triple | None,
     typer.Option(
+        callback=in_range(numbers.SizeTriple),
         metavar="Z Y X",
         help="Voxels worked on at once; never changes the result.  [default: chosen by size]",
     ),
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Tiles computed together.  [default: by device]"),
+    typer.Option(
+        callback=in_range(numbers.BatchSize),
+        metavar="N",
+        help="Tiles computed together.  [default: by device]",
+    ),
 ]
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")]
 Precision = Annotated[
@@ -173,6 +250,7 @@ Backend = Annotated[
 MutexStrides = Annotated[
     Triple | None,
     typer.Option(
+        callback=in_range(numbers.SizeTriple),
         metavar="Z Y X",
         help="Use mutex edges at every n-th voxel only.  [default: the checkpoint's]",
     ),
@@ -188,7 +266,7 @@ Mask = Annotated[
 MinSize = Annotated[
     int | None,
     typer.Option(
-        min=0,
+        callback=in_range(numbers.Voxels),
         metavar="N",
         help="Segments smaller than this, in voxels, join a neighbour.  "
         "[default: the checkpoint's]",
@@ -198,6 +276,7 @@ MinSize = Annotated[
 LinkSections = Annotated[
     float | None,
     typer.Option(
+        callback=in_range(numbers.Overlap),
         metavar="IOU",
         help="Where sections are segmented one by one: let segments of neighbouring ones be one "
         "that are each other's best match and share this much of what they cover, such as 0.5.",
@@ -207,6 +286,7 @@ LinkSections = Annotated[
 LabelBlockShape = Annotated[
     Triple | None,
     typer.Option(
+        callback=in_range(numbers.SizeTriple),
         metavar="Z Y X",
         help="Voxels segmented at once; never changes the result.  [default: chosen by size]",
     ),
@@ -225,7 +305,12 @@ Resume = Annotated[
     bool, typer.Option("--resume", help="Continue a run that was stopped or killed.")
 ]
 Workers = Annotated[
-    int, typer.Option(min=1, metavar="N", help="Processes that share the work; one GPU each.")
+    int,
+    typer.Option(
+        callback=in_range(numbers.Processes),
+        metavar="N",
+        help="Processes that share the work; one GPU each.",
+    ),
 ]
 ShardText = Annotated[
     str | None,
@@ -255,7 +340,7 @@ MaxMemory = Annotated[
 MaxResidual = Annotated[
     int | None,
     typer.Option(
-        min=1,
+        callback=in_range(numbers.Count),
         metavar="N",
         help="Edges between blocks that are solved at once; more are contracted in groups first. "
         "Never changes the result.  [default: by memory]",

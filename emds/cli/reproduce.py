@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from emds import numbers
 from emds.cli import options
 from emds.cli.console import console_of, print_json, print_plan, print_tables
 
@@ -42,10 +43,19 @@ def reproduce(
     steps: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="Optimiser steps of every training.  [default: the preset's]"
+            callback=options.in_range(numbers.Steps),
+            metavar="N",
+            help="Optimiser steps of every training.  [default: the preset's]",
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Trainings of each system.")] = 3,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            callback=options.in_range(numbers.Repeats),
+            metavar="N",
+            help="Trainings of each system.",
+        ),
+    ] = 3,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -56,7 +66,11 @@ def reproduce(
     ] = None,
     dms_weight: Annotated[
         float,
-        typer.Option(min=0, metavar="X", help="Weight of the segmenter's loss in recipe dms."),
+        typer.Option(
+            callback=options.in_range(numbers.Weight),
+            metavar="X",
+            help="Weight of the segmenter's loss in recipe dms.",
+        ),
     ] = 0.25,
     vit_weights: Annotated[
         Path | None,

@@ -10,7 +10,7 @@ import typer
 
 from emds.cli import options
 from emds.cli.console import console_of, print_json, print_table
-from emds.cli.inputs import parse_roi
+from emds.cli.inputs import note_intensity, parse_roi
 
 
 def tune(
@@ -78,6 +78,8 @@ def tune(
             for place in (volume, *(also or ()))
         )
         truth = stack.enter_context(open_volume(labels, role="labels"))
+        region = parse_roi(roi, source)
+        note_intensity(console_of(ctx), intensity, source, region)
         report = stage(
             checkpoint,
             source,
@@ -85,7 +87,7 @@ def tune(
             also=others,
             out=out,
             options=InferenceOptions(
-                roi=parse_roi(roi, source),
+                roi=region,
                 tile=tile,
                 overlap=overlap,
                 batch_size=batch_size,

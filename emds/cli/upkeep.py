@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from emds import numbers
 from emds.cli import options
 from emds.cli.console import console_of, print_json, print_table
 from emds.errors import IncompleteError
@@ -48,7 +49,7 @@ def pyramid(
     levels: Annotated[
         int | None,
         typer.Option(
-            min=1,
+            callback=options.in_range(numbers.Levels),
             metavar="N",
             help="Lower resolutions there shall be.  [default: until no axis has over 256 voxels]",
         ),

@@ -10,11 +10,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from emds.config.plain import parse_yaml, read_mapping
 from emds.config.schema import NoiseModelConfig, TrainConfig
 from emds.errors import ConfigError
+from emds.numbers import shown
+
+_DEEPEST = 5  # points in a key
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # Wang et al., MICCAI 2024, and what their training script sets.
@@ -81,7 +84,7 @@ def load_train_config(
     >>> load_train_config("cpu", overrides=["optimizer.lr=0.001"]).optimizer.lr
     0.001
     """
-    from_file = _read_mapping(file) if file is not None else {}
+    from_file = read_mapping(file, "config file") if file is not None else {}
     preset = from_file.pop("preset", None) if preset is None else preset
     if preset is not None and (not isinstance(preset, str) or preset not in PRESETS):
         raise ConfigError(
@@ -105,8 +108,8 @@ def parse_train_config(values: Mapping[str, Any]) -> TrainConfig:
 def _explain(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     if problem["type"] != "extra_forbidden":
-        shown = f"{place} = {problem['input']!r}: " if place else ""
-        return f"config: {shown}{problem['msg']}."
+        where = f"{place} = {shown(problem['input'])}: " if place else ""
+        return f"config: {where}{problem['msg']}."
     model: Any = TrainConfig
     for part in problem["loc"][:-1]:
         if isinstance(part, str) and issubclass(model, BaseModel):
@@ -124,26 +127,15 @@ def _nearest(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
-def _read_mapping(file: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read config file {file}: {error}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"config file {file} must hold a mapping of keys, not {values!r:.60}.")
-    return values
-
-
 def _parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for text in overrides:
         key, equals, value = text.partition("=")
-        if not equals or not all(key.split(".")):
-            raise ConfigError(f"--set takes KEY=VALUE such as optimizer.lr=0.001, not {text!r}.")
-        try:
-            nested: Any = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {key}: {value!r} is not a YAML value: {error}") from None
+        if not equals or not all(key.split(".")) or key.count(".") > _DEEPEST:
+            raise ConfigError(
+                f"--set takes KEY=VALUE such as optimizer.lr=0.001, not {text!r:.70}."
+            )
+        nested = parse_yaml(value, f"--set {key}: {value!r:.60} is not a YAML value")
         for part in reversed(key.split(".")):
             nested = {part: nested}
         values = _merge(values, nested)

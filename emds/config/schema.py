@@ -14,9 +14,9 @@ from pydantic import (
     model_validator,
 )
 
+from emds import numbers
 from emds.geometry import Roi, Triple
 
-Range = tuple[float, float]
 Backbone = Literal[
     "unet",
     "unet3d",
@@ -43,20 +43,20 @@ class DataConfig(_Model):
 
     raw: str | None = Field(None, description="location of the clean images, uint8")
     labels: str | None = Field(None, description="location of the instance labels")
-    train: tuple[int, int] | None = Field(
+    train: numbers.Sections | None = Field(
         None, description="sections to train on, half-open; default: those before the held-out"
     )
-    validation: tuple[int, int] | None = Field(
+    validation: numbers.Sections | None = Field(
         None, description="sections held out for selection; default: the last tenth, at least one"
     )
-    rows: tuple[int, int] | None = Field(
+    rows: numbers.Sections | None = Field(
         None, description="rows of every section to use, half-open; default: all"
     )
-    columns: tuple[int, int] | None = Field(
+    columns: numbers.Sections | None = Field(
         None, description="columns of every section to use, half-open; default: all"
     )
-    cache_gib: float = Field(
-        4.0, gt=0, description="training sections up to this size are kept in memory, GiB"
+    cache_gib: numbers.Positive = Field(
+        4.0, description="training sections up to this size are kept in memory, GiB"
     )
 
     def box(self, sections: tuple[int, int], shape: Triple) -> Roi:
@@ -70,12 +70,12 @@ class NoiseModelConfig(_Model):
     """One noise model; what is left out keeps the model's default."""
 
     kind: Literal["gaussian-poisson", "film", "gaussian", "poisson"] = "gaussian-poisson"
-    sigma: Range | None = Field(None, description="Gaussian sd, grey levels")
-    lam: Range | None = Field(None, description="expected electrons per grey level")
+    sigma: numbers.ShiftRange | None = Field(None, description="Gaussian sd, grey levels")
+    lam: numbers.ShiftRange | None = Field(None, description="expected electrons per grey level")
     mode: str | None = Field(None, description="shot, additive, gain; film: minmax, unitmean")
-    kernel: int | None = Field(None, description="film: side of the box blur, voxels")
-    maximum: float | None = Field(None, description="film: largest multiplier")
-    share: float = Field(1.0, gt=0, description="how often this model is drawn, relative")
+    kernel: numbers.Size | None = Field(None, description="film: side of the box blur, voxels")
+    maximum: numbers.Weight | None = Field(None, description="film: largest multiplier")
+    share: numbers.Positive = Field(1.0, description="how often this model is drawn, relative")
 
     def options(self) -> dict[str, Any]:
         """Return what `emds.noise.make_noise_model` takes besides the kind."""
@@ -104,9 +104,13 @@ class AugmentConfig(_Model):
         description="all: also cut samples along xz and yz; oblique: along any plane, "
         "interpolated; mixed: half of them each; all three for isotropic voxels only",
     )
-    zoom: Range = Field((1.0, 1.0), description="magnification of oblique samples")
-    contrast: Range = Field((1.0, 1.0), description="factor on the contrast, around mid-grey")
-    brightness: Range = Field((0.0, 0.0), description="added to the image, grey levels")
+    zoom: numbers.FactorRange = Field((1.0, 1.0), description="magnification of oblique samples")
+    contrast: numbers.FactorRange = Field(
+        (1.0, 1.0), description="factor on the contrast, around mid-grey"
+    )
+    brightness: numbers.ShiftRange = Field(
+        (0.0, 0.0), description="added to the image, grey levels"
+    )
 
 
 class OptimizerConfig(_Model):
@@ -115,37 +119,32 @@ class OptimizerConfig(_Model):
     name: Literal["adam", "adamw", "sgd"] = Field(
         "adamw", description="sgd takes the first of betas as its momentum"
     )
-    lr: float = Field(3e-4, gt=0)
-    betas: tuple[
-        Annotated[float, Field(ge=0, lt=1)],
-        Annotated[float, Field(ge=0, lt=1)],
-    ] = (0.9, 0.999)
-    eps: float = Field(1e-8, gt=0)
-    weight_decay: float = Field(1e-4, ge=0)
+    lr: numbers.LearningRate = 3e-4
+    betas: tuple[numbers.Decay, numbers.Decay] = (0.9, 0.999)
+    eps: numbers.Positive = 1e-8
+    weight_decay: numbers.Weight = 1e-4
     amsgrad: bool = False
     schedule: Literal["poly", "cosine"] = Field(
         "cosine", description="poly: (1 - t)^0.9; cosine: to zero, after the warm-up"
     )
-    warmup_steps: int = Field(200, ge=0)
-    clip_norm: float | None = Field(1.0, gt=0, description="largest gradient norm")
+    warmup_steps: numbers.Waiting = 200
+    clip_norm: numbers.Positive | None = Field(1.0, description="largest gradient norm")
 
 
 class LossConfig(_Model):
     """Weights of the loss terms, and how they change; None keeps the recipe's."""
 
-    coarse: float | None = Field(None, ge=0, description="MSE of the coarse image")
-    affinities: float | None = Field(None, ge=0, description="α, balanced cross-entropy")
-    fused: float | None = Field(None, ge=0, description="β, MSE of the fused image")
+    coarse: numbers.Weight | None = Field(None, description="MSE of the coarse image")
+    affinities: numbers.Weight | None = Field(None, description="α, balanced cross-entropy")
+    fused: numbers.Weight | None = Field(None, description="β, MSE of the fused image")
     balance: Literal["fixed", "uncertainty"] | None = Field(
         None, description="uncertainty: the weights are those at the start, and are trained"
     )
-    ramp: float | None = Field(
-        None, ge=0, le=1, description="share of the training over which β rises from 0"
+    ramp: numbers.Fraction | None = Field(
+        None, description="share of the training over which β rises from 0"
     )
-    detach_until: float | None = Field(
+    detach_until: numbers.Fraction | None = Field(
         None,
-        ge=0,
-        le=1,
         description="share of the training in which the fused image does not train the segmenter",
     )
     mask_border: bool = Field(False, description="ignore pairs that leave the crop")
@@ -154,15 +153,14 @@ class LossConfig(_Model):
 class ValidationConfig(_Model):
     """How often and on what the run is judged; how labels are made goes into the checkpoint."""
 
-    every: int = Field(500, gt=0, description="steps between validations")
-    sections: int = Field(
+    every: numbers.Steps = Field(500, description="steps between validations")
+    sections: numbers.Count = Field(
         8,
-        gt=0,
         description="held-out sections used: evenly spaced; adjacent where the network sees "
         "several or an offset leaves the section",
     )
-    mutex_strides: Triple = Field((1, 5, 5), description="of the mutex edges, voxels")
-    min_size: int = Field(0, ge=0, description="smaller segments join a neighbour, voxels")
+    mutex_strides: numbers.SizeTriple = Field((1, 5, 5), description="of the mutex edges, voxels")
+    min_size: numbers.Voxels = Field(0, description="smaller segments join a neighbour, voxels")
 
 
 class TrainConfig(_Model):
@@ -177,29 +175,33 @@ class TrainConfig(_Model):
     iem_mode: Literal["window", "global", "window_shift", "linear", "released", "cat"] | None = (
         Field(None, description="how the fusion looks at affinities; None keeps the recipe's")
     )
-    in_slices: int = Field(1, gt=0, description="adjacent noisy sections the network sees, odd")
-    out_slices: int = Field(
-        1, gt=0, description="coarse sections the denoiser makes of them, odd: those in the middle"
+    in_slices: numbers.TileSide = Field(
+        1, description="adjacent noisy sections the network sees, odd"
     )
-    crop: Annotated[int, Field(ge=16, multiple_of=8, description="side of a sample, pixels")] = 256
-    batch_size: int = Field(8, gt=0)
-    steps: int = Field(20_000, gt=0)
-    seed: int = Field(555, ge=0)
+    out_slices: numbers.TileSide = Field(
+        1, description="coarse sections the denoiser makes of them, odd: those in the middle"
+    )
+    crop: Annotated[
+        numbers.TileSide, Field(ge=16, multiple_of=8, description="side of a sample, pixels")
+    ] = 256
+    batch_size: numbers.BatchSize = 8
+    steps: numbers.Steps = 20_000
+    seed: numbers.Seed = 555
     precision: Literal["fp32", "bf16"] = "fp32"
-    ema_decay: float = Field(0.999, ge=0, lt=1, description="0 keeps the raw weights")
-    log_every: int = Field(10, gt=0, description="steps between lines in metrics.jsonl")
-    save_every: int = Field(250, gt=0, description="steps between resumable states")
+    ema_decay: numbers.Decay = Field(0.999, description="0 keeps the raw weights")
+    log_every: numbers.Steps = Field(10, description="steps between lines in metrics.jsonl")
+    save_every: numbers.Steps = Field(250, description="steps between resumable states")
     offsets: Annotated[
         Annotated[Literal["planar", "isotropic", "anisotropic", "auto"], Tag("set")]
-        | Annotated[tuple[Triple, ...], Tag("list")],
+        | Annotated[tuple[numbers.ReachTriple, ...], Tag("list")],
         Discriminator(lambda value: "set" if isinstance(value, str) else "list"),
     ] = Field(
         "planar",
         description="(dz, dy, dx) of the affinities, or a set of them: planar, the paper's ten; "
         "isotropic or anisotropic, across sections too; auto, one of the two by the voxel size",
     )
-    attractive: int | None = Field(
-        None, gt=0, description="how many of the first offsets attract; default: the neighbours"
+    attractive: numbers.Count | None = Field(
+        None, description="how many of the first offsets attract; default: the neighbours"
     )
     init: Mapping[Literal["denoiser", "segmenter", "fusion"], str] = Field(
         default_factory=dict, description="checkpoints that networks start from"

@@ -8,8 +8,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from emds.geometry import Roi, Triple
+from emds.numbers import Sections
 
-Range = tuple[int, int]
+Range = Sections
 
 
 class Dataset(BaseModel):

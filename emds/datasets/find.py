@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
+from emds.config.plain import read_mapping
 from emds.datasets.description import Dataset
 from emds.datasets.published import LAYOUTS, Files, Layout
 from emds.errors import ConfigError, DataError, UsageError
@@ -83,12 +83,7 @@ def _check_pair(
 
 
 def _read(file: Path) -> Dataset:
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read data set {file}: {error}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"data set {file} must hold a mapping of keys, not {values!r:.60}.")
+    values = read_mapping(file, "data set")
     values.setdefault("name", file.stem)
     for field in ("raw", "labels", "test_raw", "test_labels"):
         if isinstance(values.get(field), str):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from emds.errors import UsageError
+from emds.numbers import Checked, Processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
-class Execution:
+class Execution(Checked):
     """How work is spread.
 
     Attributes
@@ -45,13 +46,12 @@ class Execution:
         The part to do; None does all.
     """
 
-    workers: int = 1
+    workers: Processes = 1
     launcher: tuple[str, ...] = ()
     shard: Shard | None = None
 
     def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise UsageError(f"--workers must be 1 or more, not {self.workers}.")
+        Checked.__post_init__(self)  # by name: slots made another class of this one
         if self.shard is not None and (self.workers > 1 or self.launcher):
             raise UsageError(
                 "--shard is a part that one process does by itself: leave out --workers and "
@@ -83,7 +83,7 @@ def parse_shard(text: str, environment: Mapping[str, str] = os.environ) -> Shard
     """
     if text == "slurm":
         return _slurm_shard(environment)
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise UsageError(f"--shard must be K/N with K from 1 to N, or slurm, not {text!r}.")
     return Shard(int(match[1]) - 1, int(match[2]))

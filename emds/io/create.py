@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emds.errors import UsageError
-from emds.geometry import Triple
 from emds.io.ome import OmeVersion
 from emds.io.source import Role
-from emds.io.volume import Nanometres
 from emds.io.writable import ArraySpec, WritableVolume, clipped_chunks
+from emds.numbers import PositionTriple, Size, SizeTriple, VoxelSize, checked
 
 if TYPE_CHECKING:
     from emds.io.output import Claim
@@ -24,15 +23,16 @@ TIFF_SUFFIXES = (".tif", ".tiff")
 HDF5_SUFFIXES = (".h5", ".hdf", ".hdf5")
 
 
+@checked
 def create_volume(
     location: str | Path,
     *,
-    shape: Triple,
+    shape: SizeTriple,
     dtype: Any,
-    channels: int | None = None,
-    chunk_shape: Triple | None = None,
-    voxel_size: Nanometres | None = None,
-    offset: Nanometres = (0.0, 0.0, 0.0),
+    channels: Size | None = None,
+    chunk_shape: SizeTriple | None = None,
+    voxel_size: VoxelSize | None = None,
+    offset: PositionTriple = (0.0, 0.0, 0.0),
     role: Role = "raw",
     attributes: Mapping[str, Any] | None = None,
     overwrite: bool = False,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from emds.kernels import njit
 from emds.metrics.contingency import Ids
 
 Parents = NDArray[np.int64]
@@ -66,7 +66,7 @@ class SectionComponents:
         return _roots(self._parents)[labels.astype(np.int64)].view(np.uint64)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _root(parents: Parents, label: Any) -> Any:
     while parents[label] != label:
         parents[label] = parents[parents[label]]
@@ -74,7 +74,7 @@ def _root(parents: Parents, label: Any) -> Any:
     return label
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _roots(parents: Parents) -> Parents:
     roots = np.empty_like(parents)
     for label in range(parents.size):
@@ -83,7 +83,7 @@ def _roots(parents: Parents) -> Parents:
     return roots
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _label_rows(
     rows: Any, labels: Any, parents: Parents, used: int, ids_above: Any, labels_above: Parents
 ) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from emds.errors import DataError
+from emds.kernels import njit
 
 Ids = NDArray[np.uint64]
 Counts = NDArray[np.int64]
@@ -177,12 +177,12 @@ def number_ids(ids: Ids) -> tuple[NDArray[np.int64], int]:
     return numbers, int(_number(ids, np.zeros((capacity, 3), np.uint64), numbers))
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def _has_room(pairs: int, slots: _Slots) -> Any:
     return 2 * pairs < len(slots)
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def _slot_of(gt: Any, seg: Any, slots: _Slots) -> Any:
     """Find where a pair is, or the empty slot where it belongs (there is a power of two)."""
     mixed = gt * np.uint64(0x9E3779B97F4A7C15)
@@ -198,7 +198,7 @@ def _slot_of(gt: Any, seg: Any, slots: _Slots) -> Any:
     return slot
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _count_runs(gt: Any, seg: Any, start: int, slots: _Slots, pairs: int) -> tuple[int, int]:
     """Count voxels from `start` on, a run of equal pairs at a time, while the table has room.
 
@@ -221,7 +221,7 @@ def _count_runs(gt: Any, seg: Any, start: int, slots: _Slots, pairs: int) -> tup
     return int(position), pairs
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _insert_rows(rows: _Slots, start: int, slots: _Slots, pairs: int) -> tuple[int, int]:
     """Do for counted pairs what `_count_runs` does for voxels."""
     position = start
@@ -236,7 +236,7 @@ def _insert_rows(rows: _Slots, start: int, slots: _Slots, pairs: int) -> tuple[i
     return position, pairs
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _number(ids: Ids, slots: _Slots, numbers: Any) -> int:
     count = 0
     for i in range(ids.size):

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from emds.kernels import njit
 from emds.noise.philox import Key, fill_uniforms, voxel_uniforms
 
 SMALL_MEAN = 10.0
@@ -61,7 +61,7 @@ _TAIL = (
 )  # fmt: skip
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def _polynomial(x: float, coefficients: tuple[float, ...]) -> float:
     value = 0.0
     for coefficient in coefficients:
@@ -69,7 +69,7 @@ def _polynomial(x: float, coefficients: tuple[float, ...]) -> float:
     return value
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def logarithm(x: float) -> float:
     """Return ln(x) for a positive normal number, to a few units in the last place.
 
@@ -85,7 +85,7 @@ def logarithm(x: float) -> float:
     return exponent * _LN2 + 2.0 * s * _polynomial(s * s, _ATANH_SERIES)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def normal_quantile(p: float) -> float:
     """Return the standard normal quantile of `p` in (0, 1), to about 1 part in 10**15.
 
@@ -109,7 +109,7 @@ def normal_quantile(p: float) -> float:
     return size if q > 0.0 else -size
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def fill_normal(
     key: Key, z: np.uint64, y: np.uint64, xs: NDArray[np.uint64], out: NDArray[np.float64]
 ) -> None:
@@ -146,7 +146,7 @@ def poisson_table(means: NDArray[np.float64]) -> NDArray[np.float64]:
     return table
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def log_factorial(k: float) -> float:
     """Return ln(k!) of a whole number: from a table, then by Stirling's series."""
     if k < _LN_FACTORIAL.size:
@@ -156,7 +156,7 @@ def log_factorial(k: float) -> float:
     return (k + 0.5) * logarithm(k) - k + _HALF_LN_TWO_PI + series
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _invert_poisson(mean: float, probability_of_zero: float, u: float) -> float:
     probability = probability_of_zero
     k = 0.0
@@ -167,7 +167,7 @@ def _invert_poisson(mean: float, probability_of_zero: float, u: float) -> float:
     return k
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def _attempt(mean: float, a: float, b: float, u: float) -> tuple[float, float]:
     """Return PTRS's candidate and how far u is from the ends of (0, 1)."""
     centred = u - 0.5
@@ -175,7 +175,7 @@ def _attempt(mean: float, a: float, b: float, u: float) -> tuple[float, float]:
     return math.floor((2.0 * a / margin + b) * centred + mean + 0.43), margin
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def poisson(
     table: NDArray[np.float64],
     entry: int,
@@ -218,7 +218,7 @@ def poisson(
         u, v = voxel_uniforms(key, z, y, x, draw)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def fill_poisson(
     key: Key,
     z: np.uint64,

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from emds.kernels import njit
 from emds.noise.distributions import fill_normal, fill_poisson
 from emds.noise.philox import Key
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def _to_grey(value: float) -> int:
     # Clipped before the cast: 256 and -1 would come out as 0 and 255.
     return int(np.rint(min(max(value, 0.0), 255.0)))
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def sensor_section(
     grey: NDArray[np.uint8],
     key: Key,
@@ -73,7 +73,7 @@ def reflect(start: int, stop: int, size: int) -> NDArray[np.uint64]:
     return np.where(place < size, place, 2 * size - 1 - place).astype(np.uint64)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def film_section(
     grey: NDArray[np.uint8],
     key: Key,

@@ -14,6 +14,7 @@ from emds.geometry import Triple
 from emds.noise.base import NoiseModel
 from emds.noise.film import Film
 from emds.noise.sensor import Gaussian, GaussianPoisson, Poisson
+from emds.numbers import Seed, checked
 
 NOISE_MODELS: dict[str, type[NoiseModel]] = {
     model.kind: model for model in (GaussianPoisson, Film, Gaussian, Poisson)
@@ -69,11 +70,12 @@ def noise_from_dict(description: Mapping[str, Any]) -> NoiseModel:
     return make_noise_model(str(options.pop("kind", "nothing")), **options)
 
 
+@checked
 def add_noise(
     image: NDArray[np.uint8],
     model: NoiseModel,
     *,
-    seed: int,
+    seed: Seed,
     origin: Triple = (0, 0, 0),
     section_shape: tuple[int, int] | None = None,
 ) -> NDArray[np.uint8]:

@@ -15,8 +15,9 @@ Salmon, Moraes, Dror & Shaw, Parallel random numbers: as easy as 1, 2, 3, SC 201
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from emds.kernels import njit
 
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
@@ -41,7 +42,7 @@ def make_key(*entropy: int) -> Key:
     return np.uint64(low), np.uint64(high)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def philox(
     key: Key, c0: np.uint64, c1: np.uint64, c2: np.uint64, c3: np.uint64
 ) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
@@ -59,7 +60,7 @@ def philox(
     return c0, c1, c2, c3
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def voxel_uniforms(
     key: Key, z: np.uint64, y: np.uint64, x: np.uint64, draw: np.uint64
 ) -> tuple[float, float]:
@@ -73,7 +74,7 @@ def voxel_uniforms(
     return (np.float64(first) + 0.5) * 2.0**-52, (np.float64(second) + 0.5) * 2.0**-52
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def fill_uniforms(
     key: Key,
     z: np.uint64,

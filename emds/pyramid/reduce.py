@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from emds.geometry import Triple
+from emds.kernels import njit
 
 
 def mean_of_windows(image: NDArray[Any], factor: Triple) -> NDArray[Any]:
@@ -83,7 +83,7 @@ def mode_of_windows(labels: NDArray[Any], factor: Triple) -> NDArray[Any]:
     return modes
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _write_modes(
     labels: NDArray[Any], step_z: int, step_y: int, step_x: int, modes: NDArray[Any]
 ) -> None:
@@ -104,7 +104,7 @@ def _write_modes(
                 modes[z, y, x] = _mode(window)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _mode(window: NDArray[Any]) -> Any:
     best, most = window[0], 0
     uniform = True

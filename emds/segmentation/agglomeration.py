@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from emds.kernels import njit
 from emds.segmentation.constraints import (
     END_OF_LIST,
     Constraints,
@@ -49,7 +49,7 @@ class Run(NamedTuple):
     shift: int
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def agglomerate(
     edges: SortedEdges, leaving: SortedEdges, lattice: Lattice, shape: tuple[int, int, int]
 ) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
@@ -96,7 +96,7 @@ def agglomerate(
     return parents, is_open
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def agglomerate_graph(
     ends: NDArray[np.uint32],
     others: NDArray[np.uint32],
@@ -144,7 +144,7 @@ def agglomerate_graph(
     return parents, is_open
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _follow(
     run: Run,
     attractive: bool,
@@ -167,7 +167,7 @@ def _follow(
     return constraints
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _attract(
     run: Run,
     parents: NDArray[np.uint32],
@@ -203,7 +203,7 @@ def _attract(
     return run.sources.size, 0
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _repel(
     run: Run,
     parents: NDArray[np.uint32],
@@ -226,12 +226,12 @@ def _repel(
     return run.sources.size, 0
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def _partner(run: Run, number: Any, source: Any) -> Any:
     return source + run.shift if run.partners.size == 0 else np.int64(run.partners[number])
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _is_certain(
     parents: NDArray[np.uint32],
     constraints: Constraints,

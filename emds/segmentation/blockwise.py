@@ -56,11 +56,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from emds.errors import DataError
 from emds.geometry import Block, Roi, Triple
+from emds.kernels import njit
 from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.contraction import contract
 from emds.segmentation.pieces import NOWHERE, Pieces
@@ -273,7 +273,7 @@ def _check_shape(affinities: NDArray[Any], read: Roi, spec: AffinitySpec) -> Non
         )
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _measure(
     fragments: NDArray[np.uint32], count: int, offset: Triple, volume: Triple
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

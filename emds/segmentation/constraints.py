@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from emds.kernels import njit
 
 END_OF_LIST = 0xFFFFFFFF
 FREE = 0  # no pair has this key, since the larger of two different roots is not 0
@@ -43,7 +44,7 @@ class Constraints(NamedTuple):
     used: NDArray[np.int64]
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def no_constraints(voxels: int, expected: int) -> Constraints:
     """Return an empty store with room for about `expected` constraints."""
     slots = 1 << 10
@@ -59,13 +60,13 @@ def no_constraints(voxels: int, expected: int) -> Constraints:
     )
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def pair_key(a: Any, b: Any) -> Any:
     """Return the one number that stands for the unordered pair of roots."""
     return (np.uint64(min(a, b)) << np.uint64(32)) | np.uint64(max(a, b))
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def slot_of(table: NDArray[np.uint64], key: Any) -> Any:
     """Return the slot that holds `key`, or the free one where it belongs."""
     last = np.uint64(table.size - 1)
@@ -76,7 +77,7 @@ def slot_of(table: NDArray[np.uint64], key: Any) -> Any:
     return slot
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def forbidden(constraints: Constraints, a: Any, b: Any) -> Any:
     """Say whether the clusters with the roots `a` and `b` must stay apart."""
     if constraints.lengths[a] == 0 or constraints.lengths[b] == 0:
@@ -85,7 +86,7 @@ def forbidden(constraints: Constraints, a: Any, b: Any) -> Any:
     return table[slot_of(table, pair_key(a, b))] != FREE
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def has_room(constraints: Constraints, pairs: Any) -> Any:
     """Say whether so many more constraints fit."""
     return (
@@ -94,7 +95,7 @@ def has_room(constraints: Constraints, pairs: Any) -> Any:
     )
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def forbid(constraints: Constraints, a: Any, b: Any) -> None:
     """Record that the clusters with the roots `a` and `b` must stay apart."""
     if not _enter(constraints, a, b):
@@ -105,7 +106,7 @@ def forbid(constraints: Constraints, a: Any, b: Any) -> None:
     _push(constraints, b, node + 1, a)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def inherit(constraints: Constraints, parents: NDArray[np.uint32], heir: int, gone: int) -> None:
     """Hand the constraints of the root `gone` to `heir`, into which it was just merged."""
     node = np.int64(constraints.heads[gone])
@@ -119,7 +120,7 @@ def inherit(constraints: Constraints, parents: NDArray[np.uint32], heir: int, go
         node = following
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def enlarged(constraints: Constraints, parents: NDArray[np.uint32], pairs: int) -> Constraints:
     """Return the same constraints with room for so many more, without the outdated pairs."""
     table = constraints.table
@@ -147,13 +148,13 @@ def enlarged(constraints: Constraints, parents: NDArray[np.uint32], pairs: int) 
     return Constraints(larger, partners, following, constraints.heads, constraints.lengths, used)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def _is_alive(parents: NDArray[np.uint32], key: Any) -> Any:
     low, high = np.int64(key >> np.uint64(32)), np.int64(key & np.uint64(0xFFFFFFFF))
     return key != FREE and parents[low] == low and parents[high] == high
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def _enter(constraints: Constraints, a: Any, b: Any) -> Any:
     """Enter the pair into the table; say whether it was new."""
     key = pair_key(a, b)
@@ -165,7 +166,7 @@ def _enter(constraints: Constraints, a: Any, b: Any) -> Any:
     return True
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def _push(constraints: Constraints, root: Any, node: Any, partner: Any) -> None:
     constraints.partners[node] = partner
     constraints.following[node] = constraints.heads[root]

@@ -34,11 +34,11 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from emds.errors import DataError, UsageError
 from emds.geometry import Roi, Triple
+from emds.kernels import njit
 from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.agglomeration import agglomerate
 from emds.segmentation.edges import Box, SortedEdges, lattice_of, leaving_edges, sorted_edges
@@ -156,7 +156,7 @@ def contract_into(
     return np.concatenate(flags) if flags else np.zeros(0, dtype=np.bool_)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _open_labels(
     parents: NDArray[np.uint32],
     is_open: NDArray[np.bool_],

@@ -14,10 +14,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from emds.geometry import Triple
+from emds.kernels import njit
 from emds.segmentation.affinities import AffinitySpec
 
 
@@ -74,7 +74,7 @@ def lattice_of(spec: AffinitySpec, strides: Triple, origin: Triple) -> Lattice:
     )
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def sorted_edges(
     affinities: NDArray[Any], lattice: Lattice, mask: NDArray[np.bool_], ranks: int, box: Box
 ) -> SortedEdges:
@@ -106,7 +106,7 @@ def sorted_edges(
     return SortedEdges(sources, bounds)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def leaving_edges(
     affinities: NDArray[Any], lattice: Lattice, mask: NDArray[np.bool_], ranks: int, box: Box
 ) -> SortedEdges:
@@ -129,7 +129,7 @@ def leaving_edges(
     return SortedEdges(ends, bounds)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _bounds(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     channels, ranks = counts.shape
     bounds = np.zeros(ranks * channels + 1, dtype=np.int64)
@@ -141,7 +141,7 @@ def _bounds(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return bounds
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _count(
     affinity: NDArray[Any],
     lattice: Lattice,
@@ -161,7 +161,7 @@ def _count(
                     counts[affinity[z, y, x] ^ flip] += 1
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _place(
     affinity: NDArray[Any],
     lattice: Lattice,
@@ -185,7 +185,7 @@ def _place(
                     begins[rank] += 1
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _visit_leaving(
     affinity: NDArray[Any],
     lattice: Lattice,
@@ -226,7 +226,7 @@ def _visit_leaving(
                         slots[rank] += 1
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def _difference(one: Any, other: Any) -> Any:
     """Return the part of one interval outside another that is as long, or empty."""
     if other[0] >= other[1]:
@@ -236,25 +236,25 @@ def _difference(one: Any, other: Any) -> Any:
     return max(one[0], other[1]), one[1]
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def _row_inside(box: Box, z: Any, y: Any) -> Any:
     return box.begin[0] <= z < box.end[0] and box.begin[1] <= y < box.end[1]
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def _flat_index(box: Box, z: Any, y: Any, x: Any) -> Any:
     """Return the flat index in the box of a voxel of the array."""
     height, width = box.end[1] - box.begin[1], box.end[2] - box.begin[2]
     return ((z - box.begin[0]) * height + y - box.begin[1]) * width + x - box.begin[2]
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def partner_shift(shape: tuple[int, int, int], offset: NDArray[np.int64]) -> Any:
     """Return by how much the flat index of the partner differs from that of the voxel."""
     return (offset[0] * shape[1] + offset[1]) * shape[2] + offset[2]
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _source_ranges(lattice: Lattice, channel: int, box: Box) -> Any:
     return (
         _source_range(lattice, channel, box, 0),
@@ -263,7 +263,7 @@ def _source_ranges(lattice: Lattice, channel: int, box: Box) -> Any:
     )
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _source_range(lattice: Lattice, channel: int, box: Box, axis: int) -> Any:
     """Return begin, end and step of the voxels with their partner in the box, along one axis."""
     offset, step = lattice.offsets[channel, axis], lattice.strides[channel, axis]

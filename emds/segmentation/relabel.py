@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from emds.kernels import njit
 
 
 def relabel_by_first_voxel(labels: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -28,7 +29,7 @@ def relabel_by_first_voxel(labels: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return _renumber(np.ascontiguousarray(labels).reshape(-1), largest).reshape(labels.shape)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _renumber(labels: NDArray[np.uint64], largest: int) -> NDArray[np.uint64]:
     new_id = np.zeros(largest + 1, dtype=np.uint64)
     renumbered = np.zeros(labels.size, dtype=np.uint64)

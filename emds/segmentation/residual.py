@@ -18,11 +18,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from emds.errors import DataError
 from emds.geometry import Roi, Triple
+from emds.kernels import njit
 from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.agglomeration import OUT_OF_SIGHT, agglomerate_graph
 from emds.segmentation.constraints import FREE, pair_key, slot_of
@@ -255,7 +255,7 @@ def _places(nodes: NDArray[np.uint32], begin: int, end: int) -> NDArray[np.uint3
     return places
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _strongest(
     affinities: NDArray[Any],
     nodes: NDArray[np.uint32],
@@ -299,7 +299,7 @@ def _strongest(
     return table
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _enter_row(
     table: PairTable,
     nodes: NDArray[np.uint32],
@@ -333,7 +333,7 @@ def _enter_row(
     return new
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _enlarged(table: PairTable, pairs: int) -> PairTable:
     """Return the same table, at most a quarter full with so many pairs."""
     slots = table.pairs.size

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from emds.errors import DataError, UsageError
 from emds.geometry import Roi
+from emds.kernels import njit
 from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.relabel import relabel_by_first_voxel
 from emds.segmentation.union_find import roots_of, unite
@@ -275,7 +275,7 @@ def _preference(neighbours: dict[int, Contact], other: int) -> tuple[float, int]
     return -total / faces, other
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _faces(
     labels: NDArray[np.uint64],
     affinity: NDArray[Any],

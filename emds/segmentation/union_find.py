@@ -8,17 +8,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from emds.kernels import njit
 
-@njit(nogil=True, cache=True)
+
+@njit()
 def singletons(voxels: int) -> NDArray[np.uint32]:
     """Return the parents of `voxels` clusters of one voxel each."""
     return np.arange(voxels).astype(np.uint32)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def find(parents: NDArray[Any], voxel: Any) -> Any:
     """Return the root of the cluster of `voxel`, halving the path on the way."""
     node = np.int64(voxel)
@@ -31,7 +32,7 @@ def find(parents: NDArray[Any], voxel: Any) -> Any:
     return node
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def dense_labels(
     parents: NDArray[np.uint32], mask: NDArray[np.bool_], labels: NDArray[Any], last: int
 ) -> int:
@@ -67,7 +68,7 @@ def dense_labels(
     return last + count
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def unite(parents: NDArray[Any], pairs: NDArray[Any]) -> None:
     """Unite the clusters of each pair, in place; the smallest member becomes the root.
 
@@ -83,7 +84,7 @@ def unite(parents: NDArray[Any], pairs: NDArray[Any]) -> None:
         parents[max(a, b)] = min(a, b)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def roots_of(parents: NDArray[Any]) -> NDArray[Any]:
     """Return the root of every member."""
     roots = np.empty_like(parents)
@@ -92,7 +93,7 @@ def roots_of(parents: NDArray[Any]) -> NDArray[Any]:
     return roots
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def smallest_members(parents: NDArray[Any]) -> NDArray[Any]:
     """Return, for every member, the smallest member of its cluster."""
     smallest = np.empty_like(parents)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from emds import numbers
 from emds.config import TrainConfig, parse_train_config
 from emds.errors import CheckpointError, DataError, UsageError
 from emds.geometry import Roi, Triple
@@ -19,7 +20,9 @@ from emds.networks.intensity import Intensity
 from emds.noise.correlation import correlation_reach
 from emds.noise.estimate import NoiseEstimate
 from emds.noise.patches import LAGS
-from emds.stages.estimate_noise import estimate_noise
+from emds.numbers import Checked
+from emds.stages.estimate_noise import check_region, estimate_noise
+from emds.stages.grey_values import warn_of_misfit
 from emds.stages.plan import grey_scale
 from emds.stages.provenance import described_roi, model_provenance
 from emds.stages.seen_noise import FoundNoise
@@ -35,7 +38,7 @@ _ALIKE = 1.5  # correlation length along z that remains of the image do not expl
 
 
 @dataclass(frozen=True, slots=True)
-class AdaptOptions:
+class AdaptOptions(Checked):
     """What a user may choose; None lets emds decide.
 
     Attributes
@@ -49,7 +52,7 @@ class AdaptOptions:
     held_out : (int, int) or None
         Sections to be judged by, half-open, in the volume; default: the last third of the region,
         but from 4 to 24 of them.
-    intensity : (low, high) or None
+    intensity : (low, high), "auto" or None
         As in `InferenceOptions`.
     seed : int
         Of samples and blind spots.
@@ -57,12 +60,12 @@ class AdaptOptions:
         ``auto``, ``cpu``, ``cuda``, ``mps``.
     """
 
-    steps: int = 100
-    lr: float = 1e-3
+    steps: numbers.Steps = 100
+    lr: numbers.LearningRate = 1e-3
     roi: Roi | None = None
-    held_out: tuple[int, int] | None = None
-    intensity: tuple[float, float] | None = None
-    seed: int = 0
+    held_out: numbers.Sections | None = None
+    intensity: numbers.Intensity | None = None
+    seed: numbers.Seed = 0
     device: str = "auto"
 
 
@@ -137,8 +140,11 @@ def plan_adaptation(
     """
     parent = load_checkpoint(path)
     recipe = _recipe(parent, path)
-    intensity = grey_scale(source, parent, options.intensity)
     region = options.roi or source.roi
+    check_region(source, region)
+    intensity = grey_scale(source, parent, options.intensity, region)
+    if options.intensity != "auto":
+        warn_of_misfit(source, region, options.intensity)
     architecture = build_architecture(parent.architecture)
     seen = architecture.in_slices
     predicted = architecture.out_slices if "denoiser" in parent.networks else 1

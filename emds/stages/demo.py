@@ -21,6 +21,7 @@ from emds.geometry import Roi, Triple
 from emds.io import create_volume, open_volume
 from emds.networks.checkpoint import Checkpoint, checkpoint_hash, load_checkpoint
 from emds.noise import NoiseModel, make_noise_model
+from emds.numbers import Seed, checked
 from emds.pretrained import shipped_checkpoint
 from emds.stages.evaluate import EvaluationReport, evaluate
 from emds.stages.inference import run
@@ -35,11 +36,12 @@ _VOLUMES = ("raw.zarr", "truth.zarr", "noisy.zarr", "seg.zarr")
 _SHOWN = (0.2, 0.5, 0.8)  # which sections the page shows, as fractions of the depth
 
 
+@checked
 def demo(
     out: Path,
     *,
     checkpoint: Path | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     shape: Triple = SHAPE,
     overwrite: bool = False,
     progress: Progress | None = None,

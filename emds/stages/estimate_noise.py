@@ -17,6 +17,7 @@ from emds.noise.estimate import NoiseEstimate, estimate_from_patches
 from emds.noise.grey_range import GreyRange, grey_range, join_ranges
 from emds.noise.noise_plot import draw_noise_curve
 from emds.noise.patches import Patches, join_patches, measure_patches
+from emds.numbers import Count, Grey, Seed, checked
 from emds.stages.noise_report import NoiseReport
 from emds.stages.provenance import described_roi, provenance, refuse_own_input
 
@@ -28,13 +29,14 @@ _LOOKED_AT = 16  # blocks that decide whether sections are alike
 _ALIKE = 0.5
 
 
+@checked
 def estimate_noise(
     source: Volume,
     *,
-    offset: float | None = None,
+    offset: Grey | None = None,
     roi: Roi | None = None,
-    voxels: int = DEFAULT_VOXELS,
-    seed: int = 0,
+    voxels: Count = DEFAULT_VOXELS,
+    seed: Seed = 0,
     plot: str | Path | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
@@ -84,7 +86,7 @@ def estimate_noise(
     ('--type', 'gaussian')
     """
     region = roi or source.roi
-    _check(source, region, offset, voxels, seed)
+    check_region(source, region)
     if plot is not None:
         _check_plot(Path(plot), source, overwrite)
     sampling, resampling = np.random.default_rng(seed).spawn(2)
@@ -148,7 +150,8 @@ def estimate_from_boxes(
     return estimate, alike
 
 
-def _check(source: Volume, region: Roi, offset: float | None, voxels: int, seed: int) -> None:
+def check_region(source: Volume, region: Roi) -> None:
+    """Refuse a region that noise cannot be estimated on."""
     if source.channels is not None:
         raise DataError(
             f"{source.location} has {source.channels} channels; noise is estimated on a "
@@ -159,12 +162,6 @@ def _check(source: Volume, region: Roi, offset: float | None, voxels: int, seed:
             f"the region from {region.offset} to {region.end} must be a non-empty box inside "
             f"{source.location} of shape {source.shape} (z, y, x)."
         )
-    if voxels < 1 or seed < 0:
-        raise UsageError(
-            f"voxels must be at least 1 and the seed at least 0, not {voxels} and {seed}."
-        )
-    if offset is not None and not math.isfinite(offset):
-        raise UsageError(f"the offset must be a finite grey level, not {offset}.")
 
 
 def _check_plot(path: Path, source: Volume, overwrite: bool) -> None:

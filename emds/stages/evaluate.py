@@ -15,6 +15,7 @@ from emds.metrics.denoising import SSIM_CONVENTIONS, SsimConvention, evaluate_de
 from emds.metrics.protocols import evaluate_protocols
 from emds.metrics.report import PROTOCOLS, DenoisingReport, Protocol, SegmentationReport
 from emds.metrics.segmentation import Convention
+from emds.numbers import GreySpan, checked
 
 Progress = Callable[[int, int, str], None]
 Row = tuple[str, float | None, str]
@@ -64,6 +65,7 @@ class EvaluationReport:
         return rows + (_denoising_rows(self.denoising) if self.denoising else [])
 
 
+@checked
 def evaluate(
     seg: Volume | None = None,
     gt: Volume | None = None,
@@ -73,7 +75,7 @@ def evaluate(
     protocols: Sequence[Protocol | Literal["all"]] = DEFAULT_PROTOCOLS,
     convention: Convention = "cremi",
     ssim_conventions: Sequence[SsimConvention] = SSIM_CONVENTIONS,
-    data_range: float | None = None,
+    data_range: GreySpan | None = None,
     progress: Progress | None = None,
 ) -> EvaluationReport:
     """Score a segmentation, a denoised image, or both.

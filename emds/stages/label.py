@@ -9,10 +9,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from emds import numbers
 from emds.errors import UsageError
 from emds.geometry import Block, Roi, Triple
 from emds.io.writable import clipped_chunks
 from emds.memory import memory_limit
+from emds.numbers import Checked
 from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.linking import check_threshold, link_sections
 from emds.segmentation.mutex_watershed import mutex_watershed
@@ -24,7 +26,7 @@ _OVERLAP = (4, 32, 32)
 
 
 @dataclass(frozen=True, slots=True)
-class LabelSettings:
+class LabelSettings(Checked):
     """How affinities become labels.
 
     Attributes
@@ -44,11 +46,11 @@ class LabelSettings:
         `emds.segmentation.linking`; None leaves sections apart that no offset connects.
     """
 
-    mutex_strides: Triple = (1, 1, 1)
-    min_size: int = 0
+    mutex_strides: numbers.SizeTriple = (1, 1, 1)
+    min_size: numbers.Voxels = 0
     backend: Literal["numba", "elf"] = "numba"
     stitch: Stitch = "exact"
-    link_sections: float | None = None
+    link_sections: numbers.Overlap | None = None
 
 
 @dataclass(frozen=True, slots=True)

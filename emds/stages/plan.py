@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from emds import numbers
 from emds.errors import DataError, UsageError
 from emds.geometry import Block, Roi, Triple, iter_blocks
 from emds.io.volume import Nanometres, Volume
 from emds.memory import memory_limit
 from emds.networks.intensity import Intensity
+from emds.numbers import Checked
+from emds.stages.grey_values import PERCENTILES, auto_range
 from emds.stages.provenance import described_roi
 from emds.tiling.grid import TileGrid
 
@@ -28,7 +31,7 @@ Stitch = Literal["exact", "overlap", "none"]
 
 
 @dataclass(frozen=True, slots=True)
-class InferenceOptions:
+class InferenceOptions(Checked):
     """What a user may choose; None lets emds decide.
 
     Attributes
@@ -47,9 +50,9 @@ class InferenceOptions:
         Where, and in which arithmetic.
     voxel_size : (z, y, x) or None
         Nanometres; overrides what the source says.
-    intensity : (low, high) or None
-        Grey values of the source that correspond to 0 and 255 in the training images; needed
-        unless the source is uint8.
+    intensity : (low, high), "auto" or None
+        Grey values of the source that correspond to 0 and 255 in the training images, or ``auto``
+        to take them from a sample of it; needed unless the source is uint8.
     image : {"fused", "coarse"}
         Which image to write, where the model has both.
     tta : bool
@@ -79,26 +82,26 @@ class InferenceOptions:
     """
 
     roi: Roi | None = None
-    tile: Triple | None = None
-    overlap: Triple | None = None
-    chunk_shape: Triple | None = None
-    block_shape: Triple | None = None
-    batch_size: int | None = None
+    tile: numbers.TileTriple | None = None
+    overlap: numbers.MarginTriple | None = None
+    chunk_shape: numbers.SizeTriple | None = None
+    block_shape: numbers.SizeTriple | None = None
+    batch_size: numbers.BatchSize | None = None
     device: str = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
-    voxel_size: Nanometres | None = None
-    intensity: tuple[float, float] | None = None
+    voxel_size: numbers.VoxelSize | None = None
+    intensity: numbers.Intensity | None = None
     image: Literal["fused", "coarse"] = "fused"
     tta: bool = False
     uncertainty: bool = False
     backend: Literal["numba", "elf"] = "numba"
     stitch: Stitch = "exact"
-    mutex_strides: Triple | None = None
-    min_size: int | None = None
-    link_sections: float | None = None
-    label_block_shape: Triple | None = None
-    max_memory: int | None = None
-    max_residual: int | None = None
+    mutex_strides: numbers.SizeTriple | None = None
+    min_size: numbers.Voxels | None = None
+    link_sections: numbers.Overlap | None = None
+    label_block_shape: numbers.SizeTriple | None = None
+    max_memory: numbers.Bytes | None = None
+    max_residual: numbers.Count | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,7 @@ class InferencePlan:
     batch_size: int
     chunk_shape: Triple
     block_shape: Triple
+    percentiles: tuple[float, float] | None
 
     def blocks(self) -> list[Block]:
         """Cut the region into blocks of whole output chunks, in the source's coordinates."""
@@ -134,6 +138,7 @@ class InferencePlan:
             "overlap": list(self.grid.overlap),
             "batch_size": self.batch_size,
             "intensity": [self.intensity.low, self.intensity.high],
+            **({"intensity_percentiles": list(self.percentiles)} if self.percentiles else {}),
         }
 
 
@@ -183,8 +188,6 @@ def plan_inference(
             f"the region from {roi.offset} to {roi.end} must be a non-empty box inside "
             f"{source.location} of shape {source.shape} (z, y, x)."
         )
-    if options.block_shape is not None and min(options.block_shape) < 1:
-        raise UsageError(f"--block-shape must be three sizes from 1 up, not {options.block_shape}.")
     if checkpoint.architecture["iem_mode"] == "released" and options.batch_size != 1:
         raise UsageError(
             "this model's attention mixes the tiles of a batch (iem_mode=released), so its output "
@@ -200,12 +203,13 @@ def plan_inference(
     return InferencePlan(
         roi=roi,
         grid=TileGrid(source.shape, tile, overlap),
-        intensity=grey_scale(source, checkpoint, options.intensity),
+        intensity=grey_scale(source, checkpoint, options.intensity, roi),
         voxel_size=voxel_size,
         offset=(z, y, x),
         batch_size=options.batch_size or (4 if device == "cpu" else 16),
         chunk_shape=chunk_shape,
         block_shape=grown_block(chunk_shape, roi.shape, most, options.block_shape, (2, 1)),
+        percentiles=PERCENTILES if options.intensity == "auto" else None,
     )
 
 
@@ -248,7 +252,10 @@ def grown_block(
 
 
 def grey_scale(
-    source: Volume, checkpoint: Checkpoint, asked: tuple[float, float] | None
+    source: Volume,
+    checkpoint: Checkpoint,
+    asked: tuple[float, float] | Literal["auto"] | None,
+    region: Roi,
 ) -> Intensity:
     """Return the grey values of a source that the network sees as -1 and +1.
 
@@ -258,20 +265,18 @@ def grey_scale(
         Grey values.
     checkpoint : Checkpoint
         The model.
-    asked : (low, high) or None
+    asked : (low, high), "auto" or None
         Grey values of the source that correspond to 0 and 255 of an 8-bit image.
+    region : Roi
+        The part of the source that ``auto`` looks at.
 
     Raises
     ------
-    UsageError
-        If the range does not rise.
     DataError
-        If there is none and the source is not uint8.
+        If there is none and the source is not uint8, or ``auto`` finds none.
     """
     if asked is not None:
-        low, high = asked
-        if not low < high:
-            raise UsageError(f"--intensity LOW HIGH must rise, not {low} {high}.")
+        low, high = auto_range(source, region) if asked == "auto" else asked
         # The user names what corresponds to 0 and 255; the checkpoint says where those map to.
         scale = (high - low) / 255
         trained = checkpoint.intensity
@@ -280,5 +285,6 @@ def grey_scale(
         return checkpoint.intensity
     raise DataError(
         f"{source.location} is {source.dtype}; the model was trained on uint8. Give --intensity "
-        "LOW HIGH, the grey values that correspond to 0 and 255 of an 8-bit image of it."
+        "LOW HIGH, the grey values that correspond to 0 and 255 of an 8-bit image of it, or "
+        "--intensity auto."
     )

@@ -16,6 +16,7 @@ from emds.io.levels import GrowingImage, open_growing_images
 from emds.io.location import parse_location
 from emds.io.unfinished import refuse_unfinished
 from emds.memory import threads_within
+from emds.numbers import Levels, checked
 from emds.pyramid import Level, mean_of_windows, mode_of_windows, plan_levels
 from emds.signals import stop_signal
 
@@ -48,8 +49,9 @@ class Pyramid:
         return f"{self.location}: {self.added} levels added; there are {shapes}"
 
 
+@checked
 def pyramid(
-    location: str | Path, *, levels: int | None = None, progress: Progress | None = None
+    location: str | Path, *, levels: Levels | None = None, progress: Progress | None = None
 ) -> list[Pyramid]:
     """Add lower resolutions to the images and labels of a container that emds wrote.
 

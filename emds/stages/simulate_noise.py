@@ -17,19 +17,21 @@ from emds.io import create_volume
 from emds.io.location import parse_location
 from emds.io.volume import CroppedVolume, Volume
 from emds.noise import NoiseModel, add_noise, check_grey_levels
+from emds.numbers import Seed, Threads, checked
 from emds.stages.provenance import described_roi, provenance, refuse_own_input
 
 _BLOCK_VOXELS = 2**26
 
 
+@checked
 def simulate_noise(
     source: Volume,
     model: NoiseModel,
     *,
     out: str | Path | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     roi: Roi | None = None,
-    threads: int = 1,
+    threads: Threads = 1,
     overwrite: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> str:
@@ -78,8 +80,6 @@ def simulate_noise(
             f"{source.location} has {source.channels} channels; noise is simulated on a "
             "(z, y, x) image. Name or extract one channel."
         )
-    if threads < 1:
-        raise UsageError(f"threads must be at least 1, not {threads}.")
     region = roi or source.roi
     if not source.roi.contains(region) or region.size == 0:
         raise UsageError(

@@ -18,6 +18,7 @@ from emds.networks.checkpoint import Checkpoint, save_checkpoint
 from emds.networks.device import choose_device
 from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.offset_sets import choose_offsets
+from emds.stages.grey_values import warn_of_misfit
 from emds.stages.initial_weights import load_initial_weights
 from emds.stages.validation import Validator
 from emds.training.loop import RunFolder, TrainingState, start_state
@@ -69,6 +70,7 @@ def train(
     _claim(folder, resume, overwrite)
     raw, labels = _open_data(config, recipe)
     train_range, validation_range = _split(config, raw)
+    warn_of_misfit(raw, config.data.box(train_range, raw.shape), None, option=False)
     spec = choose_offsets(config.offsets, raw.voxel_size, config.attractive)
     _check_offsets(spec, config)
     chosen = choose_device(device)

@@ -26,6 +26,7 @@ from emds.stages.predict import make_predictor, predict_blocks
 from emds.stages.provenance import described_roi
 from emds.stages.trials import Judge, Metric, Trial, part_interval
 from emds.stages.tuning_report import TuningReport
+from emds.stages.unfamiliar import warn_of_grey_values
 
 Progress = Callable[[int, int, str], None]
 
@@ -102,6 +103,8 @@ def tune(
         prepare(Request("segment", image.location, str(checkpoint), None, chosen), image, None)
         for image in (source, *also)
     ]
+    for each in jobs:
+        warn_of_grey_values(each)
     job = jobs[0]
     assert job.model is not None
     assert job.labels is not None

@@ -292,8 +292,8 @@ def test_train_resumes_and_starts_from_parts(place, emds_ok, tiny_training):
 def test_demo_writes_a_page_and_prints_the_numbers(place, emds_ok, emds_fails, monkeypatch):
     from emds.stages import demo
 
-    small = {**demo.demo.__kwdefaults__, "shape": (2, 64, 64)}
-    monkeypatch.setattr(demo.demo, "__kwdefaults__", small)
+    small = {**demo.demo.__wrapped__.__kwdefaults__, "shape": (2, 64, 64)}
+    monkeypatch.setattr(demo.demo.__wrapped__, "__kwdefaults__", small)
     printed = emds_ok("demo", "--checkpoint", "model.pt")
     assert "page: demo/index.html\n" in printed
     assert "psnr_denoised: " in printed

@@ -165,8 +165,6 @@ def test_a_model_that_makes_no_image_is_refused(tmp_path, noisy):
         (AdaptOptions(held_out=(0, 10)), DataError, "left to learn from"),
         (AdaptOptions(roi=Roi((0, 0, 0), (3, 64, 64))), DataError, "left to learn from"),
         (AdaptOptions(roi=Roi((0, 0, 0), (10, 30, 64))), DataError, "voxels wide along y and x"),
-        (AdaptOptions(lr=0.0), ConfigError, "optimizer.lr"),
-        (AdaptOptions(intensity=(9.0, 9.0)), UsageError, "must rise"),
     ],
 )
 def test_a_plan_that_cannot_work_is_refused(tmp_path, model, noisy, options, error, words):

@@ -185,7 +185,7 @@ def test_bad_requests_are_refused(clean, tmp_path):
         estimate_noise(volume, seed=-1)
     with pytest.raises(UsageError, match="voxels must be at least 1"):
         estimate_noise(volume, voxels=0)
-    with pytest.raises(UsageError, match="finite grey level"):
+    with pytest.raises(UsageError, match="offset must be a finite number"):
         estimate_noise(volume, offset=float("nan"))
     with pytest.raises(UsageError, match=r"\.svg"):
         estimate_noise(volume, plot=tmp_path / "noise.png")

@@ -43,7 +43,7 @@ def test_a_block_fits_in_memory_and_blocks_partition_the_volume(shape):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"block_shape": (0, 8, 8)}, "--block-shape"),
+        ({"block_shape": (0, 8, 8)}, "block_shape must be at least 1"),
         ({"roi": Roi((0, 0, 0), (9, 9, 9))}, "inside memory of shape"),
         ({"intensity": (5.0, 5.0)}, "must rise"),
         ({"tile": (1, 100, 64)}, "multiple of 8"),

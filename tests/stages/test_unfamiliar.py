@@ -19,10 +19,11 @@ from emds.networks.joint import Architecture
 from emds.noise import Film, Gaussian, add_noise
 from emds.stages.estimate_noise import estimate_noise
 from emds.stages.execute import execute
+from emds.stages.grey_values import sample_boxes
 from emds.stages.job import Request, prepare
 from emds.stages.plan import InferenceOptions
 from emds.stages.seen_noise import FoundNoise
-from emds.stages.unfamiliar import _cheap_boxes, warn_if_unfamiliar
+from emds.stages.unfamiliar import warn_if_unfamiliar
 
 STRONG = {"kind": "gaussian-poisson", "sigma": [55, 85], "lam": [0.6, 0.8], "share": 2}
 WEAK = {"kind": "gaussian-poisson", "sigma": [0, 55], "lam": [0.8, 4.0]}
@@ -135,10 +136,10 @@ class OfChunks(MemoryVolume):
 
 def test_no_more_is_read_than_takes_no_time():
     whole = Roi.whole((1000, 20_000, 20_000))
-    many = _cheap_boxes(OfChunks((16, 256, 256)), whole)
+    many = sample_boxes(OfChunks((16, 256, 256)), whole, 12)
     assert len(many) == 12
     assert all(whole.contains(box) for box in many)
-    assert _cheap_boxes(OfChunks((1, 20_000, 20_000)), whole) == []
+    assert sample_boxes(OfChunks((1, 20_000, 20_000)), whole) == []
 
 
 def write(path, values):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from emds.datasets import find_dataset
 from emds.errors import ConfigError, DataError, IncompleteError, InterruptedRunError, UsageError
+from emds.numbers import Repeats, checked
 from emds.signals import stop_signal
 from emds.stages.reproduce.claims import claim
 from emds.stages.reproduce.estimate import estimate_seconds
@@ -62,6 +63,7 @@ class Plan:
         return [(task, self.place.is_done(task), seconds[task]) for task in self.tasks]
 
 
+@checked
 def make_plan(
     data: Path,
     out: Path,
@@ -69,7 +71,7 @@ def make_plan(
     tables: Sequence[int] = tuple(DESIGNS),
     datasets: Sequence[str] = (),
     recipes: Sequence[str] = (),
-    seeds: int = 3,
+    seeds: Repeats = 3,
     settings: Settings | None = None,
 ) -> Plan:
     """Find the data and list what there is to do; nothing is written.

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emds import numbers
 from emds.compare import differences
 from emds.config import TrainConfig, load_train_config, parse_train_config
 from emds.datasets import Dataset
 from emds.errors import ConfigError
+from emds.numbers import Checked
 from emds.stages.reproduce.plan import System, Task
 from emds.training.recipes import RECIPES
 
@@ -20,7 +22,7 @@ _FIRST_SEED = 555
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Checked):
     """How all systems of a plan are trained.
 
     Attributes
@@ -40,9 +42,9 @@ class Settings:
     """
 
     preset: str = "cpu"
-    steps: int | None = None
+    steps: numbers.Steps | None = None
     overrides: tuple[str, ...] = ()
-    dms_weight: float = 0.25
+    dms_weight: numbers.Weight = 0.25
     vit_weights: Path | None = None
     device: str = "auto"
 
