@@ -14,7 +14,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "emds"
 
-BASE = {"compare", "config", "errors", "geometry", "memory", "signals", "symmetry"}
+BASE = {"compare", "config", "errors", "files", "geometry", "memory", "signals", "symmetry"}
 
 # What else a part of emds may import; every part may import itself, errors, geometry, config,
 # the type of a volume (emds.io.volume) and the version (emds).
