@@ -1,17 +1,17 @@
 """What `torch.save` writes, written with a hash of what it says, and read only if it is whole.
 
 An archive is a zip of a pickle and the bytes of its tensors. PyTorch does not look at the zip's
-checksums, so a flipped bit gives other weights. Before anything is unpickled, every member is
-read in full and compared with its checksum, and what could exhaust time or memory is refused.
-What was unpickled is compared with the hash that is stored beside it.
+checksums, so a flipped bit gives other weights. Here every member is read in full and compared
+with its checksum, what could exhaust time or memory is refused, and only then is it unpickled.
+What comes of it is compared with the hash that is stored beside it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
-import os
 import pickletools
 import warnings
 import zipfile
@@ -30,10 +30,9 @@ HASH = "sha256"
 _MOST_MEMBERS = 50_000
 _LARGEST_PICKLE = 2**22  # bytes; that of the largest network's state has a sixth of it
 _LARGEST_EXPANSION = 20  # of a compressed member
-_MOST_VALUES = 2**20  # numbers and names, and of text every tenth letter; as often as referred to
+_MOST_VALUES = 2**18  # numbers and names, and of text every tenth letter; as often as referred to
 _DEEPEST = 32
 _WIDEST_INTEGER = 64  # bits
-_PIECE = 2**20
 _OPCODES = """
     PROTO STOP MARK EMPTY_DICT EMPTY_LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS
     SETITEM SETITEMS BINPUT LONG_BINPUT BINGET LONG_BINGET BININT BININT1 BININT2 LONG1 BINFLOAT
@@ -95,22 +94,21 @@ def read_archive(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}: there is no such file.")
-    with path.open("rb") as file:
-        check_members(file, path, compressed=False)
-        try:
-            _check_pickle(file)
-            content = _unpickle(file)
-            found = content_hash(
-                {key: value for key, value in content.items() if key != HASH},
-                os.fstat(file.fileno()).st_size,
-            )
-        except (MemoryError, CheckpointError):
-            raise
-        except Exception as error:
-            # torch raises UnpicklingError, RuntimeError, EOFError, KeyError... as the file decides.
-            raise CheckpointError(
-                f"refused to load {path}: {_reason(error)}. Use a file written by `emds train`."
-            ) from None
+    members = read_members(path, compressed=False)
+    try:
+        _check_pickle(members)
+        content = _unpickle(members)
+        found = content_hash(
+            {key: value for key, value in content.items() if key != HASH},
+            sum(map(len, members.values())),
+        )
+    except MemoryError:
+        raise
+    except Exception as error:
+        # torch raises UnpicklingError, RuntimeError, EOFError, KeyError... as the file decides.
+        raise CheckpointError(
+            f"refused to load {path}: {_reason(error)}. Use a file written by `emds train`."
+        ) from None
     if content.get(HASH, found) != found:
         raise CheckpointError(
             f"refused to load {path}: it is damaged, for its content does not have the hash that "
@@ -119,28 +117,25 @@ def read_archive(path: Path) -> dict[str, Any]:
     return content
 
 
-def check_members(file: IO[bytes], path: Path, *, compressed: bool) -> None:
-    """Read every member of a zip, so that its checksum is compared.
+def read_members(path: Path, *, compressed: bool) -> dict[str, bytes]:
+    """Read every member of a zip, and compare it with its checksum.
 
     Parameters
     ----------
-    file : binary file
-        Open for reading.
     path : Path
-        For messages.
+        A file.
     compressed : bool
-        Members may be compressed, so far that it passes for one of weights.
+        Members may be compressed, as far as weights can be.
 
     Raises
     ------
     CheckpointError
         If it is no zip, a checksum is wrong, or it is larger than it may be.
     """
-    size = os.fstat(file.fileno()).st_size
-    largest = size * (_LARGEST_EXPANSION if compressed else 1)
+    largest = path.stat().st_size * (_LARGEST_EXPANSION if compressed else 1)
     kinds = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} if compressed else {zipfile.ZIP_STORED}
     try:
-        with zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             if (
                 len(members) > _MOST_MEMBERS
@@ -149,10 +144,7 @@ def check_members(file: IO[bytes], path: Path, *, compressed: bool) -> None:
                 or sum(member.file_size for member in members) > largest
             ):
                 raise ValueError("its list of contents is not one of weights")
-            for member in members:
-                with archive.open(member) as data:
-                    while data.read(_PIECE):
-                        pass
+            return {member.filename: archive.read(member) for member in members}
     except MemoryError:
         raise
     except Exception as error:
@@ -242,21 +234,28 @@ def _rank(key: Any) -> tuple[str, Any]:
     return type(key).__name__, key
 
 
-def _check_pickle(file: IO[bytes]) -> None:
+def _check_pickle(members: Mapping[str, bytes]) -> None:
     """Refuse a pickle that is too large, or has instructions that no checkpoint needs."""
-    with zipfile.ZipFile(file) as archive:
-        pickles = [one for one in archive.infolist() if one.filename.endswith("/data.pkl")]
-        if len(pickles) != 1 or pickles[0].file_size > _LARGEST_PICKLE:
-            raise ValueError("it holds no list of tensors, or one too large for a checkpoint")
-        instructions = archive.read(pickles[0])
-    for opcode, argument, _ in pickletools.genops(instructions):
+    pickles = [data for name, data in members.items() if name.endswith("/data.pkl")]
+    if len(pickles) != 1 or len(pickles[0]) > _LARGEST_PICKLE:
+        raise ValueError("it holds no list of tensors, or one too large for a checkpoint")
+    for opcode, argument, _ in pickletools.genops(pickles[0]):
         if opcode.name not in _OPCODES:
             raise ValueError(f"it has the instruction {opcode.name}, weights_only refuses it")
         if isinstance(argument, int) and argument.bit_length() > _WIDEST_INTEGER:
             raise ValueError("it holds an integer that is too large")
 
 
-def _unpickle(file: IO[bytes]) -> dict[str, Any]:
+def _unpickle(members: Mapping[str, bytes]) -> dict[str, Any]:
+    """Let PyTorch read the members, in a zip of our own.
+
+    What it makes of the headers in the file is another thing than what Python does: with one bit
+    it takes a tensor for a folder, and gives whatever was in memory.
+    """
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name), data)
     file.seek(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of old kinds of tensors; what must not be is refused

@@ -20,6 +20,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    FiniteFloat,
     ValidationError,
     field_validator,
     model_validator,
@@ -59,6 +60,15 @@ _Stride = Annotated[int, Field(ge=1, le=2048)]
 _Nanometres = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 _Bias = Annotated[float, Field(ge=-80, le=80, allow_inf_nan=False)]
 """Beyond 80, the odds of an affinity leave float32."""
+
+
+class _NoiseOfVolume(BaseModel):
+    """What `emds adapt` found, grey levels and voxels; see `emds.stages.seen_noise.FoundNoise`."""
+
+    model_config = ConfigDict(extra="forbid")
+    deviation: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    grey: FiniteFloat
+    length: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
 
 
 class Checkpoint(BaseModel):
@@ -120,6 +130,13 @@ class Checkpoint(BaseModel):
     @classmethod
     def _complete(cls, values: dict[str, Any]) -> dict[str, Any]:
         return build_architecture(values).to_dict()
+
+    @field_validator("adaptation")
+    @classmethod
+    def _says_the_noise(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if values.get("noise") is not None:
+            _NoiseOfVolume.model_validate(values["noise"])
+        return values
 
     @model_validator(mode="after")
     def _one_for_each_affinity(self) -> Checkpoint:

@@ -6,6 +6,7 @@ keeps its random start.
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emds.errors import CheckpointError
+from emds.networks.archive import read_members
 from emds.networks.transunet import Bottleneck, TransUNet
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -70,9 +72,13 @@ def _read(path: Path) -> Arrays:
     if not path.is_file() or not zipfile.is_zipfile(path):
         raise CheckpointError(f"no weights at {path}: expected an .npz file of arrays.")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: np.asarray(archive[name], np.float32) for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        return {
+            name.removesuffix(".npy"): np.asarray(
+                np.lib.format.read_array(io.BytesIO(data), allow_pickle=False), np.float32
+            )
+            for name, data in read_members(path, compressed=True).items()
+        }
+    except (ValueError, TypeError, EOFError, MemoryError) as error:
         raise CheckpointError(
             f"refused to load {path}: it is damaged, or holds objects other than arrays ({error})."
         ) from None
