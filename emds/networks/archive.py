@@ -19,7 +19,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from emds.errors import CheckpointError
@@ -29,7 +31,7 @@ HASH = "sha256"
 
 _MOST_MEMBERS = 50_000
 _LARGEST_PICKLE = 2**22  # bytes; that of the largest network's state has a sixth of it
-_LARGEST_EXPANSION = 20  # of a compressed member
+_LARGEST_EXPANSION, _ALWAYS = 20, 2**26  # of compressed members; bytes that are never many
 _MOST_VALUES = 2**18  # numbers and names, and of text every tenth letter; as often as referred to
 _DEEPEST = 32
 _WIDEST_INTEGER = 64  # bits
@@ -132,7 +134,8 @@ def read_members(path: Path, *, compressed: bool) -> dict[str, bytes]:
     CheckpointError
         If it is no zip, a checksum is wrong, or it is larger than it may be.
     """
-    largest = path.stat().st_size * (_LARGEST_EXPANSION if compressed else 1)
+    size = path.stat().st_size
+    largest = size * _LARGEST_EXPANSION + _ALWAYS if compressed else size
     kinds = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} if compressed else {zipfile.ZIP_STORED}
     try:
         with zipfile.ZipFile(path) as archive:
@@ -150,8 +153,28 @@ def read_members(path: Path, *, compressed: bool) -> dict[str, bytes]:
     except Exception as error:
         # zipfile raises BadZipFile, struct.error, NotImplementedError... as the damage decides.
         raise CheckpointError(
-            f"cannot read {path}: it is not a model file written by `emds train`, or it is cut "
-            f"off or damaged ({error}). Take a copy that is whole, or make it again."
+            f"cannot read {path}: it is not a model file written by `emds train`, nor another "
+            f"archive of arrays, or it is cut off or damaged ({error}). Take a copy that is whole, "
+            "or make it again."
+        ) from None
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read the arrays of an ``.npz`` file, each compared with its checksum.
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged, or holds objects other than arrays.
+    """
+    try:
+        return {
+            name.removesuffix(".npy"): np.lib.format.read_array(io.BytesIO(data))
+            for name, data in read_members(path, compressed=True).items()
+        }
+    except (ValueError, TypeError, EOFError, MemoryError) as error:
+        raise CheckpointError(
+            f"refused to load {path}: it is damaged, or holds objects other than arrays ({error})."
         ) from None
 
 

@@ -6,7 +6,6 @@ keeps its random start.
 
 from __future__ import annotations
 
-import io
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emds.errors import CheckpointError
-from emds.networks.archive import read_members
+from emds.networks.archive import read_arrays
 from emds.networks.transunet import Bottleneck, TransUNet
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -71,17 +70,7 @@ def load_vit_weights(network: TransUNet, path: Path) -> None:
 def _read(path: Path) -> Arrays:
     if not path.is_file() or not zipfile.is_zipfile(path):
         raise CheckpointError(f"no weights at {path}: expected an .npz file of arrays.")
-    try:
-        return {
-            name.removesuffix(".npy"): np.asarray(
-                np.lib.format.read_array(io.BytesIO(data), allow_pickle=False), np.float32
-            )
-            for name, data in read_members(path, compressed=True).items()
-        }
-    except (ValueError, TypeError, EOFError, MemoryError) as error:
-        raise CheckpointError(
-            f"refused to load {path}: it is damaged, or holds objects other than arrays ({error})."
-        ) from None
+    return {name: np.asarray(values, np.float32) for name, values in read_arrays(path).items()}
 
 
 def _fit(value: Tensor, name: str, parameter: nn.Parameter) -> Tensor:

@@ -178,7 +178,7 @@ def _refuse_divergence(state: TrainingState, loss: float, folder: RunFolder) -> 
     if math.isfinite(loss) and torch.stack([one.isfinite().all() for one in weights]).all():
         return
     raise DataError(
-        f"the loss is {loss} at step {state.step}, and training diverged. The state of an earlier "
+        f"the loss is {loss} at step {state.step}: training diverged. The state of an earlier "
         f"step is kept in {folder.path}; start again with a lower --set optimizer.lr=... or --set "
         "precision=fp32."
     )
