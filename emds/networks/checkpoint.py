@@ -226,7 +226,14 @@ def parameter_count(weights: Mapping[str, Tensor]) -> int:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write the file whole or not at all; an older one is replaced."""
+    """Write the file whole or not at all; an older one is replaced.
+
+    Raises
+    ------
+    CheckpointError
+        If it is one that `load_checkpoint` would refuse.
+    """
+    _checked(dict(checkpoint), f"cannot write {path}")
     content = checkpoint.model_dump(mode="json", exclude={"weights"})
     content["versions"] = {"emds": emds.__version__, "torch": str(torch.__version__)}
     content |= {"kind": _KIND, "format": FORMAT}
@@ -270,18 +277,21 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"emds {emds.__version__} reads formats 1 and {FORMAT}. Install the emds that wrote "
             f"it: {content.get('versions')}."
         )
+    fields = {key: value for key, value in content.items() if key not in _BESIDE}
+    return _checked(fields, f"refused to load {path}")
+
+
+def _checked(fields: Mapping[str, Any], failing: str) -> Checkpoint:
     try:
-        checkpoint = Checkpoint.model_validate(
-            {key: value for key, value in content.items() if key not in _BESIDE}
-        )
+        checkpoint = Checkpoint.model_validate(fields)
         checkpoint.check_weights()
     except ValidationError as error:
         raise CheckpointError(
-            f"{path} is an emds checkpoint with missing or malformed fields: "
+            f"{failing}: it is an emds checkpoint with missing or malformed fields: "
             f"{_list_problems(error)}. Use a file as `emds train` wrote it."
         ) from None
     except CheckpointError as error:
-        raise CheckpointError(f"refused to load {path}: {error}") from None
+        raise CheckpointError(f"{failing}: {error}") from None
     return checkpoint
 
 
