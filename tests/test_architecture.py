@@ -18,6 +18,7 @@ BASE = {
     "compare",
     "config",
     "errors",
+    "files",
     "geometry",
     "kernels",
     "memory",

@@ -46,6 +46,26 @@ def wait_for_workers(folder: Path, patience_s: float = 600.0) -> None:
         os.close(handle)
 
 
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes that ask for the same folder out of it, for a ``with`` block.
+
+    Raises
+    ------
+    OutputExistsError
+        If one is in it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        if not take_lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            raise OutputExistsError(
+                f"another process is writing to {folder}. Wait for it, or choose another --out."
+            )
+        yield
+    finally:
+        os.close(handle)
+
+
 def take_lock(handle: int, kind: int) -> bool:
     """Say whether an open file could be locked; it always is where the file system has no locks."""
     try:

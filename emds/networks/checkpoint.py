@@ -1,39 +1,74 @@
 """The model file: weights and everything needed to use them, as tensors and JSON alone.
 
 Nothing about the model is ever passed again on the command line, and nothing in the file is
-code: it is read with ``weights_only=True``, so a pickle that would run something is refused.
+code. It is read by `emds.networks.archive`, which refuses what is damaged; what is whole but says
+what cannot be, such as a crop of no pixels or weights that are no numbers, is refused here.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
+    Field,
     FiniteFloat,
     ValidationError,
-    ValidationInfo,
     field_validator,
+    model_validator,
 )
 from torch import Tensor
 
 import emds
-from emds.errors import CheckpointError
-from emds.geometry import Triple
+from emds.errors import CheckpointError, ConfigError
+from emds.networks.archive import HASH, read_archive, write_archive
 from emds.networks.intensity import Intensity
-from emds.networks.joint import Architecture, JointNetwork
+from emds.networks.joint import Architecture, JointNetwork, Part, Side
 
-FORMAT = 1
+FORMAT = 2  # which has a hash of its content; 1 is read, too
 _KIND = "emds-checkpoint"
-_BESIDE = ("kind", "format", "in_slices")  # the last was always 1; the architecture has it now
+_BESIDE = ("kind", "format", HASH, "in_slices")  # the last was always 1; the architecture has it
 _TRAINING_ONLY = "detach_affinities"  # an older architecture says how it was trained
+
+
+def _plain(values: Any) -> Any:
+    """Refuse what JSON has no word for: tensors, keys that are no text, nan and infinity."""
+    if isinstance(values, Mapping):
+        if not all(isinstance(key, str) for key in values):
+            raise ValueError("every key must be text")
+        return {key: _plain(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_plain(value) for value in values]
+    if isinstance(values, float) and not math.isfinite(values):
+        raise ValueError(f"{values} is not a number that can be")
+    if values is None or isinstance(values, bool | int | float | str):
+        return values
+    raise ValueError(f"a {type(values).__name__} is not plain data")
+
+
+Record = Annotated[dict[str, Any], AfterValidator(_plain)]
+_Step = Annotated[int, Field(ge=-2048, le=2048)]
+_Stride = Annotated[int, Field(ge=1, le=2048)]
+_Nanometres = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+_Bias = Annotated[float, Field(ge=-80, le=80, allow_inf_nan=False)]
+"""Beyond 80, the odds of an affinity leave float32."""
+
+
+class _NoiseOfVolume(BaseModel):
+    """What `emds adapt` found, grey levels and voxels; see `emds.stages.seen_noise.FoundNoise`."""
+
+    model_config = ConfigDict(extra="forbid")
+    deviation: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    grey: FiniteFloat
+    length: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
 
 
 class Checkpoint(BaseModel):
@@ -73,20 +108,20 @@ class Checkpoint(BaseModel):
 
     architecture: dict[str, Any]
     weights: dict[str, Tensor]
-    offsets: tuple[Triple, ...] = ()
+    offsets: tuple[tuple[_Step, _Step, _Step], ...] = ()
     attractive: tuple[bool, ...] = ()
-    mutex_strides: Triple = (1, 5, 5)
-    min_size: int = 0
-    bias: tuple[FiniteFloat, ...] = ()
+    mutex_strides: tuple[_Stride, _Stride, _Stride] = (1, 5, 5)
+    min_size: Annotated[int, Field(ge=0, le=2**48)] = 0
+    bias: tuple[_Bias, ...] = ()
     intensity: Intensity = Intensity()
-    crop: int
-    voxel_size: tuple[float, float, float] | None = None
+    crop: Annotated[Side, Field(multiple_of=8)]
+    voxel_size: tuple[_Nanometres, _Nanometres, _Nanometres] | None = None
     recipe: str
-    noise: list[dict[str, Any]] = []
-    config: dict[str, Any] = {}
+    noise: list[Record] = []
+    config: Record = {}
     data_hash: str = ""
-    metrics: dict[str, Any] = {}
-    adaptation: dict[str, Any] = {}
+    metrics: Record = {}
+    adaptation: Record = {}
     versions: dict[str, str] = {}
     license: str = "unstated"
     attribution: str = ""
@@ -96,13 +131,28 @@ class Checkpoint(BaseModel):
     def _complete(cls, values: dict[str, Any]) -> dict[str, Any]:
         return build_architecture(values).to_dict()
 
-    @field_validator("bias")
+    @field_validator("adaptation")
     @classmethod
-    def _one_per_offset(cls, bias: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
-        offsets = info.data.get("offsets", ())
-        if bias and len(bias) != len(offsets):
-            raise ValueError(f"{len(bias)} biases for {len(offsets)} offsets")
-        return bias
+    def _says_the_noise(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if values.get("noise") is not None:
+            _NoiseOfVolume.model_validate(values["noise"])
+        return values
+
+    @model_validator(mode="after")
+    def _one_for_each_affinity(self) -> Checkpoint:
+        channels = self.architecture["affinity_channels"] if "segmenter" in self.networks else 0
+        if len(self.offsets) != channels or len(self.attractive) != channels:
+            raise ValueError(
+                f"{len(self.offsets)} offsets, of which {len(self.attractive)} are said to attract "
+                f"or not, for {channels} channels of affinities"
+            )
+        if len(set(self.offsets)) < channels or (0, 0, 0) in self.offsets:
+            raise ValueError("an offset is zero, or there twice")
+        if channels and not any(self.attractive):
+            raise ValueError("no offset attracts")
+        if len(self.bias) not in (0, channels):
+            raise ValueError(f"{len(self.bias)} biases for {channels} offsets")
+        return self
 
     def build(self) -> JointNetwork:
         """Return the network with these weights, in evaluation mode.
@@ -110,20 +160,44 @@ class Checkpoint(BaseModel):
         Raises
         ------
         CheckpointError
-            If the weights do not fit the architecture.
+            If the weights do not fit the architecture, or are no numbers.
         """
-        try:
-            network = build_architecture(self.architecture).build()
-            network.load_state_dict(self.weights)
-        except (RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"the checkpoint's weights do not fit its architecture {self.architecture}: "
-                f"{str(error).splitlines()[0]}. The file is damaged, or from another program."
-            ) from None
+        self.check_weights()
+        network = build_architecture(self.architecture).build()
+        network.load_state_dict(self.weights)
         return network.eval()
 
+    def check_weights(self) -> None:
+        """Compare names, sizes and values of the weights with what the architecture needs.
+
+        The network is not made for it: its size may be anything, as long as no file has it.
+
+        Raises
+        ------
+        CheckpointError
+            If they do not fit, or are no numbers.
+        """
+        try:
+            with torch.device("meta"):
+                needed = build_architecture(self.architecture).build().state_dict()
+        except ConfigError as error:
+            raise CheckpointError(f"the checkpoint's architecture cannot be: {error}") from None
+        for name in needed.keys() | self.weights.keys():
+            there, wanted = (_described(side.get(name)) for side in (self.weights, needed))
+            if there != wanted:
+                raise CheckpointError(
+                    f"the checkpoint's weights do not fit its architecture {self.architecture}: "
+                    f"{name} is {there}, and must be {wanted}. The file is damaged, or from "
+                    "another program."
+                )
+            if not self.weights[name].isfinite().all():
+                raise CheckpointError(
+                    f"the checkpoint's weights {name} hold nan or infinity, so that nothing it "
+                    "gives would be a number. The file is damaged, or its training diverged."
+                )
+
     @property
-    def networks(self) -> tuple[str, ...]:
+    def networks(self) -> tuple[Part, ...]:
         """Which of denoiser, segmenter and fusion there are."""
         return tuple(self.architecture["networks"])
 
@@ -135,12 +209,14 @@ class Checkpoint(BaseModel):
 
 
 def build_architecture(values: Mapping[str, Any]) -> Architecture:
-    """Return the `Architecture` of a checkpoint's plain data."""
+    """Return the `Architecture` of a checkpoint's plain data; raises `ValueError`."""
     used = {name: value for name, value in values.items() if name != _TRAINING_ONLY}
+    if "networks" not in used:
+        raise ValueError("not an architecture: it has no networks")
     try:
-        return Architecture(**(used | {"networks": tuple(values["networks"])}))
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"not an architecture: {error}") from None
+        return Architecture(**used)
+    except ValidationError as error:
+        raise ValueError(f"not an architecture: {_list_problems(error)}") from None
 
 
 def parameter_count(weights: Mapping[str, Tensor]) -> int:
@@ -150,7 +226,14 @@ def parameter_count(weights: Mapping[str, Tensor]) -> int:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write the file whole or not at all; an older one is replaced."""
+    """Write the file whole or not at all; an older one is replaced.
+
+    Raises
+    ------
+    CheckpointError
+        If it is one that `load_checkpoint` would refuse.
+    """
+    _checked(dict(checkpoint), f"cannot write {path}")
     content = checkpoint.model_dump(mode="json", exclude={"weights"})
     content["versions"] = {"emds": emds.__version__, "torch": str(torch.__version__)}
     content |= {"kind": _KIND, "format": FORMAT}
@@ -164,7 +247,7 @@ def save_atomically(content: Mapping[str, Any], path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
-            torch.save(dict(content), file)
+            write_archive(content, file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -181,52 +264,50 @@ def load_checkpoint(path: Path) -> Checkpoint:
         If the file is missing, not a checkpoint of emds, damaged, of a newer format, or holds
         anything but tensors and plain data.
     """
-    content = load_tensors(path)
+    content = read_archive(path)
     if content.get("kind") != _KIND:
         raise CheckpointError(
             f"{path} is not an emds checkpoint (its keys: {', '.join(map(str, content))[:80]}). "
             "Expected a file written by `emds train`, e.g. best.pt in a run folder."
         )
-    if content.get("format") != FORMAT:
+    written, hashed = content.get("format"), HASH in content
+    if (written, hashed) not in ((1, False), (FORMAT, True)):
         raise CheckpointError(
-            f"{path} has checkpoint format {content.get('format')}, this emds {emds.__version__} "
-            f"reads format {FORMAT}. Install the emds that wrote it: {content.get('versions')}."
+            f"{path} has checkpoint format {written}{'' if hashed else ' without a hash'}, this "
+            f"emds {emds.__version__} reads formats 1 and {FORMAT}. Install the emds that wrote "
+            f"it: {content.get('versions')}."
         )
+    fields = {key: value for key, value in content.items() if key not in _BESIDE}
+    return _checked(fields, f"refused to load {path}")
+
+
+def _checked(fields: Mapping[str, Any], failing: str) -> Checkpoint:
     try:
-        return Checkpoint.model_validate(
-            {key: value for key, value in content.items() if key not in _BESIDE}
-        )
+        checkpoint = Checkpoint.model_validate(fields)
+        checkpoint.check_weights()
     except ValidationError as error:
-        places = ", ".join(".".join(map(str, p["loc"])) for p in error.errors()[:5])
         raise CheckpointError(
-            f"{path} is an emds checkpoint with missing or malformed fields: {places}."
+            f"{failing}: it is an emds checkpoint with missing or malformed fields: "
+            f"{_list_problems(error)}. Use a file as `emds train` wrote it."
         ) from None
+    except CheckpointError as error:
+        raise CheckpointError(f"{failing}: {error}") from None
+    return checkpoint
 
 
-def load_tensors(path: Path) -> dict[str, Any]:
-    """Read a `torch.save` file of tensors and plain data; refuse anything else."""
-    if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}: there is no such file.")
-    if not zipfile.is_zipfile(path):
-        raise CheckpointError(
-            f"cannot read {path}: it is not a model file written by `emds train`, or it is cut off."
-        )
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # torch raises UnpicklingError, RuntimeError, EOFError, KeyError... as the damage decides.
-        unsafe = "weights_only" in str(error) or "Unsupported" in str(error)
-        reason = (
-            "it holds objects other than tensors and plain data, which could run code when loaded"
-            if unsafe
-            else f"it is damaged ({type(error).__name__})"
-        )
-        raise CheckpointError(
-            f"refused to load {path}: {reason}. Use a file written by `emds train`."
-        ) from None
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not an emds checkpoint.")
-    return content
+def _described(weights: Tensor | None) -> str:
+    if weights is None:
+        return "absent"
+    return f"{weights.dtype} {tuple(weights.shape)}".removeprefix("torch.")
+
+
+def _list_problems(error: ValidationError) -> str:
+    """Name the first fields that are wrong, and what is wrong with them."""
+    problems = [
+        f"{'.'.join(map(str, one['loc'])) or 'together'} ({one['msg']})"
+        for one in error.errors(include_input=False)[:3]
+    ]
+    return ", ".join(problems)
 
 
 def checkpoint_hash(path: Path) -> str:

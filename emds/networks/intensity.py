@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+_LARGEST = 1e30  # far within float32, in which grey values are scaled
+
+Grey = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST, allow_inf_nan=False)]
 
 
 class Intensity(BaseModel):
-    """The grey values that map to -1 and +1."""
+    """The grey values that map to -1 and +1; the second is the larger, in float32 too."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    low: float = 0.0
-    high: float = 255.0
+    low: Grey = 0.0
+    high: Grey = 255.0
+
+    @model_validator(mode="after")
+    def _rises(self) -> Intensity:
+        if not np.float32(self.low) < np.float32(self.high):
+            raise ValueError(f"low = {self.low} must be less than high = {self.high}")
+        return self

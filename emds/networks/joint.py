@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
 import torch
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass as checked_dataclass
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -26,11 +28,17 @@ from emds.networks.fusion import FusionKind, make_fusion
 from emds.networks.iem import IemMode
 from emds.networks.unet import WIDTHS
 
-NETWORKS = ("denoiser", "segmenter", "fusion")
+Part = Literal["denoiser", "segmenter", "fusion"]
+NETWORKS: tuple[Part, ...] = get_args(Part)
 """The parts a `JointNetwork` may have, in the order data flows through them."""
 
+Side = Annotated[int, Field(ge=8, le=4096)]
+"""Of a square of pixels that a network is made for: three poolings leave one of the least."""
 
-@dataclass(frozen=True, slots=True)
+Channels = Annotated[int, Field(ge=1, le=256)]
+
+
+@checked_dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class Architecture:
     """Everything needed to build the networks again; stored in the checkpoint.
 
@@ -55,18 +63,39 @@ class Architecture:
     out_slices : int
         Coarse sections that come out of the denoiser, odd, at most K: M, those in the middle.
         Without a denoiser it means nothing.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If a value is of another kind or out of its range, or two do not fit together.
     """
 
-    networks: tuple[str, ...] = NETWORKS
+    networks: tuple[Part, ...] = NETWORKS
     denoiser: Backbone = "unet"
     segmenter: Backbone = "unet"
     fusion: FusionKind = "instance"
-    width: str = "small"
-    affinity_channels: int = 10
-    window: int = 256
+    width: Literal["tiny", "small", "paper", "large"] = "small"
+    affinity_channels: Channels = 10
+    window: Side = 256
     iem_mode: IemMode = "window"
-    in_slices: int = 1
-    out_slices: int = 1
+    in_slices: Channels = 1
+    out_slices: Channels = 1
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Architecture:
+        if not self.networks or list(self.networks) != [n for n in NETWORKS if n in self.networks]:
+            raise ValueError(
+                f"networks are some of {', '.join(NETWORKS)}, in this order, each once"
+            )
+        if (
+            "fusion" in self.networks
+            and self.fusion == "instance"
+            and "segmenter" not in self.networks
+        ):
+            raise ValueError("a fusion network of affinities needs a segmenter")
+        if not self.in_slices % 2 or not self.out_slices % 2 or self.out_slices > self.in_slices:
+            raise ValueError("in_slices and out_slices are odd, and the second at most the first")
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON primitives."""

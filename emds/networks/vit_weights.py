@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emds.errors import CheckpointError
+from emds.networks.archive import read_arrays
 from emds.networks.transunet import Bottleneck, TransUNet
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -69,13 +70,7 @@ def load_vit_weights(network: TransUNet, path: Path) -> None:
 def _read(path: Path) -> Arrays:
     if not path.is_file() or not zipfile.is_zipfile(path):
         raise CheckpointError(f"no weights at {path}: expected an .npz file of arrays.")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: np.asarray(archive[name], np.float32) for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise CheckpointError(
-            f"refused to load {path}: it is damaged, or holds objects other than arrays ({error})."
-        ) from None
+    return {name: np.asarray(values, np.float32) for name, values in read_arrays(path).items()}
 
 
 def _fit(value: Tensor, name: str, parameter: nn.Parameter) -> Tensor:

@@ -15,9 +15,11 @@ from emds.stages.adapt_plan import AdaptOptions, AdaptPlan, plan_adaptation
 from emds.stages.held_out import HeldOut, Judgement
 from emds.stages.provenance import refuse_own_input
 from emds.training.adaptation import adapt as run_adaptation
-from emds.training.loop import RunFolder, TrainingState, start_state
+from emds.training.loop import start_state
 from emds.training.noisy_mean import NoisyMean
 from emds.training.noisy_patches import HiddenSampler
+from emds.training.run_folder import RunFolder
+from emds.training.state import TrainingState
 
 Progress = Callable[[int, int, str], None]
 

@@ -17,6 +17,7 @@ from emds.io.identity import volume_identity
 from emds.io.volume import Volume
 from emds.networks.checkpoint import Checkpoint, build_architecture, load_checkpoint
 from emds.networks.intensity import Intensity
+from emds.networks.joint import Part
 from emds.noise.correlation import correlation_reach
 from emds.noise.estimate import NoiseEstimate
 from emds.noise.patches import LAGS
@@ -29,7 +30,7 @@ from emds.stages.seen_noise import FoundNoise
 from emds.training.blind_spot import least_side
 from emds.training.recipes import LossWeights, Recipe
 
-_IMAGE_SIDE = ("denoiser", "fusion")
+_IMAGE_SIDE: tuple[Part, ...] = ("denoiser", "fusion")
 _SAMPLES = 4  # of a step
 _FEWEST_HELD, _MOST_HELD = 4, 24  # sections held out; fewer tell no gain from chance
 _WARMUP = 10

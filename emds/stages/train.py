@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-import shutil
+import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from emds.config import TrainConfig
-from emds.errors import ConfigError, DataError, OutputExistsError, UsageError
+from emds.errors import CheckpointError, ConfigError, DataError, OutputExistsError, UsageError
+from emds.execution.presence import held
 from emds.io import open_volume
 from emds.io.identity import volume_identity
 from emds.io.volume import CachedVolume, Volume
-from emds.networks.checkpoint import Checkpoint, save_checkpoint
+from emds.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from emds.networks.device import choose_device
 from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.offset_sets import choose_offsets
 from emds.stages.grey_values import warn_of_misfit
 from emds.stages.initial_weights import load_initial_weights
 from emds.stages.validation import Validator
-from emds.training.loop import RunFolder, TrainingState, start_state
+from emds.training.loop import start_state
 from emds.training.loop import train as run_training
 from emds.training.patches import PatchSampler
 from emds.training.recipes import Recipe, get_recipe
+from emds.training.run_folder import RunFolder
+from emds.training.state import TrainingState
+
+logger = logging.getLogger("emds")
 
 Progress = Callable[[int, int, str], None]
 
@@ -49,7 +56,7 @@ def train(
     resume : bool
         Continue the run in `out`; its configuration must be the same.
     overwrite : bool
-        Replace a run in `out`.
+        Replace the run in `out`, file by file; what else lies there stays.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``mps``.
     progress : callable, optional
@@ -67,7 +74,7 @@ def train(
     """
     recipe = get_recipe(config.recipe)
     folder = RunFolder(out)
-    _claim(folder, resume, overwrite)
+    _may_begin(folder, resume, overwrite)
     raw, labels = _open_data(config, recipe)
     train_range, validation_range = _split(config, raw)
     warn_of_misfit(raw, config.data.box(train_range, raw.shape), None, option=False)
@@ -87,22 +94,14 @@ def train(
     )
     validator = Validator(raw, labels, validation_range, config, spec, chosen)
     state = start_state(network, recipe, config, chosen)
-    if resume:
-        state.load(folder.state, config.model_dump(mode="json"))
-    if overwrite and out.exists():
-        shutil.rmtree(out)  # only now: everything that could be refused has been checked
-    out.mkdir(parents=True, exist_ok=True)
-    if not resume:
-        state.save(folder.state, config.model_dump(mode="json"))
-
     identity = volume_identity(raw)
     segmenting = "segmenter" in recipe.networks
     noise = config.noise.models if recipe.reads == "noisy" else ()
 
-    def save(which: str, state: TrainingState) -> None:
+    def describe(state: TrainingState) -> Checkpoint:
         averaged: Any = state.averaged.module
-        save_checkpoint(
-            Checkpoint(
+        try:
+            return Checkpoint(
                 architecture=network.architecture.to_dict(),
                 weights=averaged.state_dict(),
                 offsets=spec.offsets if segmenting else (),
@@ -120,50 +119,89 @@ def train(
                     "seconds": round(state.seconds, 1),
                     "cpu_seconds": round(state.cpu_seconds, 1),
                     "validation_sections": list(validation_range),
-                    **state.metrics,
+                    # JSON has no word for the PSNR of two images that are the same.
+                    **{k: v if math.isfinite(v) else None for k, v in state.metrics.items()},
                 },
                 license=config.license,
                 attribution=config.attribution,
-            ),
-            out / f"{which}.pt",
+            )
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            place = ".".join(map(str, wrong["loc"]))
+            raise DataError(
+                f"no checkpoint can say that {place} = {wrong['input']!r:.80}: {wrong['msg']}. "
+                "Change the configuration, or what the volume says of itself."
+            ) from None
+
+    describe(state)  # refuses what cannot be stored before anything is written
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with held(folder.path):
+        # Another process may have been here since.
+        if _may_begin(folder, resume, overwrite):
+            _take_up(state, folder, config)
+        else:
+            folder.begin()
+            state.save(folder.state, config.model_dump(mode="json"))
+        run_training(
+            state,
+            sampler,
+            recipe,
+            config,
+            offsets=spec.offsets,
+            device=chosen,
+            folder=folder,
+            validate=validator,
+            save=lambda which, state: save_checkpoint(describe(state), out / f"{which}.pt"),
+            progress=progress or (lambda *_: None),
         )
-
-    run_training(
-        state,
-        sampler,
-        recipe,
-        config,
-        offsets=spec.offsets,
-        device=chosen,
-        folder=folder,
-        validate=validator,
-        save=save,
-        progress=progress or (lambda *_: None),
-    )
-    return out / "best.pt"
+    return folder.best
 
 
-def _claim(folder: RunFolder, resume: bool, overwrite: bool) -> None:
-    if folder.path.exists() and not folder.path.is_dir():
-        raise UsageError(f"--out {folder.path} must be a folder, and it is a file.")
-    there = folder.path.exists() and any(folder.path.iterdir())
+def _may_begin(folder: RunFolder, resume: bool, overwrite: bool) -> bool:
+    """Return whether there is a state to go on from; refuse what is not this run's to write to."""
+    path = folder.path
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"--out {path} must be a folder, and it is a file.")
     if resume and overwrite:
         raise UsageError("--resume continues a run and --overwrite discards it: give one of them.")
-    if resume and not folder.state.is_file():
+    if resume and not folder.is_begun():
         raise UsageError(
-            f"nothing to resume: {folder.path} holds no state.pt. Leave --resume out to start."
+            f"nothing to resume: {path} holds no state.pt. Leave --resume out to start."
         )
-    if there and not resume:
+    if not resume and not folder.is_free():
         if not overwrite:
             raise OutputExistsError(
-                f"{folder.path} is not empty. Continue that run with --resume, replace it with "
+                f"{path} is not empty. Continue that run with --resume, replace it with "
                 "--overwrite, or choose another --out."
             )
-        if not (folder.state.is_file() or folder.log.is_file()):
+        if not folder.is_marked():
             raise OutputExistsError(
-                f"{folder.path} holds something other than a training run; --overwrite will not "
-                "delete it. Choose another --out."
+                f"{path} holds something other than a training run, or one of an emds that did "
+                "not mark them; --overwrite will not delete it. Choose another --out."
             )
+    blocking = folder.in_the_way()
+    if blocking is not None:
+        raise OutputExistsError(
+            f"{blocking} is in the way: a run has a file of that name, and this is a link or a "
+            "folder. Move it away, or choose another --out."
+        )
+    if resume and not folder.state.is_file():
+        logger.warning("%s was stopped before it saved a state: it starts at step 0", path)
+    return resume and folder.state.is_file()
+
+
+def _take_up(state: TrainingState, folder: RunFolder, config: TrainConfig) -> None:
+    """Go on from a state, of which the best checkpoint so far is a part."""
+    state.load(folder.state, config.model_dump(mode="json"))
+    folder.adopt()
+    if state.best is not None:
+        try:
+            load_checkpoint(folder.best)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"cannot resume {folder.path}, whose best checkpoint is lost: {error} Start anew "
+                "with --overwrite."
+            ) from None
 
 
 def _open_data(config: TrainConfig, recipe: Recipe) -> tuple[Volume, Volume | None]:

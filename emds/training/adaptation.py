@@ -16,10 +16,11 @@ from emds.geometry import middle
 from emds.networks.joint import JointNetwork, Prediction
 from emds.networks.losses import image_loss
 from emds.signals import stop_signal
-from emds.training.loop import RunFolder, TrainingState
 from emds.training.noisy_mean import NoisyMean
 from emds.training.noisy_patches import HiddenBatch, HiddenSampler
 from emds.training.patches import iter_batches
+from emds.training.run_folder import RunFolder
+from emds.training.state import TrainingState
 
 _KEEP = 0.1
 """Weight of the term that holds affinities fast: the network that sees one section, with spots of

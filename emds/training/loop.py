@@ -8,108 +8,32 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from emds.compare import differences
 from emds.config import TrainConfig
-from emds.errors import ConfigError, DataError, InterruptedRunError
+from emds.errors import DataError, InterruptedRunError
+from emds.files import write_text
 from emds.geometry import Triple, middle
-from emds.networks.checkpoint import load_tensors, save_atomically
 from emds.networks.device import place
 from emds.networks.joint import JointNetwork
 from emds.networks.losses import affinity_loss, affinity_targets, image_loss
 from emds.signals import stop_signal
 from emds.training.balance import LossBalance
-from emds.training.optimizers import ScheduledOptimizer, make_optimizers
+from emds.training.optimizers import make_optimizers
 from emds.training.patches import Batch, PatchSampler, iter_batches
 from emds.training.recipes import Recipe
+from emds.training.run_folder import RunFolder
+from emds.training.state import Metrics, TrainingState
 
-Metrics = dict[str, float]
 Validate = Callable[[JointNetwork], Metrics]
-
-
-@dataclass(slots=True)
-class RunFolder:
-    """Where a run keeps its state: ``state.pt``, ``metrics.jsonl``, ``best.pt``, ``last.pt``."""
-
-    path: Path
-
-    @property
-    def state(self) -> Path:
-        """The resumable state."""
-        return self.path / "state.pt"
-
-    @property
-    def log(self) -> Path:
-        """The loss curve, one JSON object a line."""
-        return self.path / "metrics.jsonl"
-
-
-@dataclass(slots=True)
-class TrainingState:
-    """All that decides the rest of a run."""
-
-    network: JointNetwork
-    balance: LossBalance
-    averaged: AveragedModel
-    optimizers: list[ScheduledOptimizer]
-    step: int = 0
-    best: float | None = None
-    metrics: Metrics = field(default_factory=dict)
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-
-    def save(self, path: Path, config: Mapping[str, Any]) -> None:
-        """Write the state whole or not at all."""
-        content = {
-            "config": dict(config),
-            "network": self.network.state_dict(),
-            "balance": self.balance.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimizers": [one.optimizer.state_dict() for one in self.optimizers],
-            **{name: getattr(self, name) for name in _COUNTERS},
-        }
-        save_atomically(content, path)
-
-    def load(self, path: Path, config: Mapping[str, Any]) -> None:
-        """Continue from `path`; raises `ConfigError` naming the fields that differ."""
-        content = load_tensors(path)
-        differing = differences(content["config"], config)
-        if differing:
-            raise ConfigError(
-                f"cannot resume {path.parent}: the run was started with another configuration. "
-                f"Differing: {'; '.join(differing)}. Repeat the options of the first start, or "
-                "choose another --out."
-            )
-        self.network.load_state_dict(content["network"])
-        # An older state has none, as it has nothing to hold where weights are fixed.
-        self.balance.load_state_dict(content.get("balance", {}))
-        self.averaged.load_state_dict(content["averaged"])
-        for one, stored in zip(self.optimizers, content["optimizers"], strict=True):
-            one.optimizer.load_state_dict(stored)
-        for name in _COUNTERS:
-            setattr(self, name, content[name])
-
-    def descend(self, loss: Tensor, config: TrainConfig) -> None:
-        """Move the weights, and their average, down the slope of a loss."""
-        for module in (self.network, self.balance):
-            module.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if config.optimizer.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), config.optimizer.clip_norm)
-        for optimizer in self.optimizers:
-            optimizer.move(self.step, config.steps)
-        self.averaged.update_parameters(self.network)
 
 
 Save = Callable[[str, TrainingState], None]
@@ -117,7 +41,6 @@ Save = Callable[[str, TrainingState], None]
 
 _LARGEST_SEED = 2**63 - 1
 _SHOWN = ("psnr", "coarse_psnr", "voi", "voi_3d")
-_COUNTERS = ("step", "best", "metrics", "seconds", "cpu_seconds")
 
 
 def start_state(
@@ -183,7 +106,9 @@ def train(
     stored = config.model_dump(mode="json")
     started = time.monotonic() - state.seconds
     started_cpu = time.process_time() - state.cpu_seconds
-    with stop_signal() as stop, _log(folder.log, state.step) as log:
+    with stop_signal() as stop, _log(folder.log, state.curve) as log:
+        if state.step:  # a kill may have come between the state and what follows from it
+            save("last", state)
         for batch in iter_batches(sampler, state.step, config.steps, device):
             losses = _step(state, batch, recipe, config, offsets, device)
             state.step += 1
@@ -192,15 +117,11 @@ def train(
             done = state.step == config.steps
             if state.step % config.log_every == 0:
                 values = {name: loss.item() for name, loss in losses.items()}
-                if not math.isfinite(values["loss"]):
-                    raise DataError(
-                        f"the loss is {values['loss']} at step {state.step}: training diverged. "
-                        f"The state of an earlier step is kept in {folder.path}; start again with "
-                        "a lower --set optimizer.lr=... or --set precision=fp32."
-                    )
+                _refuse_divergence(state, values["loss"], folder)
                 log({"step": state.step, **values})
                 progress(state.step, config.steps, _headline(values, state.metrics))
             if done or state.step % config.validation.every == 0:
+                _refuse_divergence(state, losses["loss"].item(), folder)
                 state.metrics = validate(_averaged_network(state))
                 log({"step": state.step, "validation": state.metrics})
                 score = _score(state.metrics, recipe)
@@ -208,8 +129,9 @@ def train(
                     state.best = score
                     save("best", state)
             if done or stop.is_set() or state.step % config.save_every == 0:
-                state.save(folder.state, stored)
+                _refuse_divergence(state, losses["loss"].item(), folder)
                 save("last", state)
+                state.save(folder.state, stored)  # the last of all: what came before is made again
             if stop.is_set() and not done:
                 raise InterruptedRunError(
                     f"stopped by a signal at step {state.step} of {config.steps}; the state is "
@@ -248,6 +170,18 @@ def _step(
     loss: Tensor = state.balance(losses, (state.step + 1) / config.steps)
     state.descend(loss, config)
     return {"loss": loss.detach()} | {name: value.detach() for name, value in losses.items()}
+
+
+def _refuse_divergence(state: TrainingState, loss: float, folder: RunFolder) -> None:
+    """Stop before weights that are no numbers take the place of those that are."""
+    weights = _averaged_network(state).state_dict().values()
+    if math.isfinite(loss) and torch.stack([one.isfinite().all() for one in weights]).all():
+        return
+    raise DataError(
+        f"the loss is {loss} at step {state.step}: training diverged. The state of an earlier "
+        f"step is kept in {folder.path}; start again with a lower --set optimizer.lr=... or --set "
+        "precision=fp32."
+    )
 
 
 def _averaged_network(state: TrainingState) -> JointNetwork:
@@ -293,24 +227,14 @@ def _headline(losses: Metrics, metrics: Metrics) -> str:
 
 
 @contextmanager
-def _log(path: Path, step: int) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Append to the curve, after dropping what a killed run wrote past its saved state."""
-    kept = []
-    if step and path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                if json.loads(line)["step"] > step:
-                    break
-            except ValueError:  # the line the kill tore
-                break
-            kept.append(line + "\n")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    temporary.replace(path)
+def _log(path: Path, curve: list[str]) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Write the curve as far as the state knows it, and append to both."""
+    write_text(path, "".join(curve))
     with path.open("a", encoding="utf-8") as file:
 
         def write(line: Mapping[str, Any]) -> None:
-            file.write(json.dumps(line) + "\n")
+            curve.append(json.dumps(line) + "\n")
+            file.write(curve[-1])
             file.flush()
 
         yield write

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from emds.config import TrainConfig
 from emds.errors import ConfigError
 from emds.networks.fusion import FusionKind
 from emds.networks.iem import IemMode
-from emds.networks.joint import Architecture
+from emds.networks.joint import NETWORKS, Architecture, Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,8 @@ class Recipe:
     Wang et al., MICCAI 2024: equation 6 and section 3.
     """
 
-    networks: tuple[str, ...]
-    trained: tuple[str, ...]
+    networks: tuple[Part, ...]
+    trained: tuple[Part, ...]
     weights: LossWeights
     starts_from: Mapping[str, str] = field(default_factory=dict)
     select: Literal["voi", "psnr"] = "voi"
@@ -83,19 +85,30 @@ class Recipe:
     optimizer: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def architecture(self, config: TrainConfig, affinity_channels: int) -> Architecture:
-        """Return what to build; the attention that the configuration names wins."""
-        return Architecture(
-            networks=self.networks,
-            denoiser=config.denoiser,
-            segmenter=config.segmenter,
-            fusion=self.fusion,
-            width=config.width,
-            affinity_channels=affinity_channels,
-            window=config.crop,
-            iem_mode=config.iem_mode or self.iem_mode,
-            in_slices=config.out_slices if self.reads == "clean" else config.in_slices,
-            out_slices=config.out_slices,
-        )
+        """Return what to build; the attention that the configuration names wins.
+
+        Raises
+        ------
+        ConfigError
+            If the configuration asks for a network that no checkpoint may hold.
+        """
+        try:
+            return Architecture(
+                networks=self.networks,
+                denoiser=config.denoiser,
+                segmenter=config.segmenter,
+                fusion=self.fusion,
+                width=config.width,
+                affinity_channels=affinity_channels,
+                window=config.crop,
+                iem_mode=config.iem_mode or self.iem_mode,
+                in_slices=config.out_slices if self.reads == "clean" else config.in_slices,
+                out_slices=config.out_slices,
+            )
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            name = "crop" if wrong["loc"] == ("window",) else ".".join(map(str, wrong["loc"]))
+            raise ConfigError(f"config: {name} = {wrong['input']}: {wrong['msg']}.") from None
 
     def loss_weights(self, config: TrainConfig) -> LossWeights:
         """Return how terms are weighed; what the configuration names wins.
@@ -119,7 +132,7 @@ class Recipe:
         return weights
 
 
-_ALL = ("denoiser", "segmenter", "fusion")
+_ALL = NETWORKS
 _JOINT = Recipe(_ALL, _ALL, LossWeights(coarse=1, affinities=3, fused=50))
 
 RECIPES: Mapping[str, Recipe] = {

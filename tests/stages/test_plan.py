@@ -14,9 +14,9 @@ CHANNELS = 11
 
 
 def plan_for(shape, crop=128, **options):
-    architecture = Architecture(width="tiny", window=crop)
+    architecture = Architecture(("denoiser",), width="tiny", window=crop)
     checkpoint = Checkpoint(
-        architecture=architecture.to_dict(), weights={}, crop=crop, recipe="joint"
+        architecture=architecture.to_dict(), weights={}, crop=crop, recipe="dn_only"
     )
     # Broadcasting gives a volume of any size without the memory.
     volume = MemoryVolume(np.broadcast_to(np.uint8(0), shape))

@@ -13,11 +13,12 @@ from emds.io.volume import MemoryVolume
 from emds.networks.intensity import Intensity
 from emds.networks.joint import Architecture, Prediction
 from emds.training.adaptation import adapt, blind_spot_loss
-from emds.training.loop import RunFolder, start_state
+from emds.training.loop import start_state
 from emds.training.noisy_mean import NoisyMean
 from emds.training.noisy_patches import HiddenSampler
 from emds.training.patches import iter_batches
 from emds.training.recipes import LossWeights, Recipe
+from emds.training.run_folder import RunFolder
 
 CPU = torch.device("cpu")
 PLAIN = NoisyMean(torch.linspace(-2, 2, 1025))

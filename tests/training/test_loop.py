@@ -13,9 +13,10 @@ from emds.errors import ConfigError, InterruptedRunError
 from emds.io.volume import MemoryVolume
 from emds.segmentation.affinities import PAPER_OFFSETS
 from emds.signals import stop_signal
-from emds.training.loop import RunFolder, start_state, train
+from emds.training.loop import start_state, train
 from emds.training.patches import PatchSampler
 from emds.training.recipes import RECIPES, get_recipe
+from emds.training.run_folder import RunFolder
 
 CPU = torch.device("cpu")
 UNET3D = {"denoiser": "unet3d", "segmenter": "unet3d", "in_slices": 3, "out_slices": 3}
@@ -320,10 +321,12 @@ def test_a_state_from_before_weights_were_trained_is_continued(tmp_path):
     run(config, folder)
     content = torch.load(folder.state)
     assert content.pop("balance") == {}
+    curve = content.pop("curve"), content.pop("sha256")
     torch.save(content, folder.state)
     state = make_state(config)
     state.load(folder.state, config.model_dump(mode="json"))
     assert state.step == 6
+    assert "".join(state.curve).encode() == folder.log.read_bytes() == bytes(curve[0].numpy())
 
 
 def test_a_segmenter_of_clean_images_never_sees_noise(tmp_path):

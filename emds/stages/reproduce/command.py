@@ -17,10 +17,11 @@ from emds.stages.reproduce.claims import claim
 from emds.stages.reproduce.estimate import estimate_seconds
 from emds.stages.reproduce.page import write_page
 from emds.stages.reproduce.plan import DESIGNS, Row, Task, datasets_of, make_rows, make_tasks
+from emds.stages.reproduce.records import write_json
 from emds.stages.reproduce.results import Results, collect
 from emds.stages.reproduce.tables import write_csv
 from emds.stages.reproduce.work import do_task
-from emds.stages.reproduce.workspace import Settings, Workspace, write_json
+from emds.stages.reproduce.workspace import Settings, Workspace
 from emds.training.recipes import RECIPES
 
 logger = logging.getLogger("emds")

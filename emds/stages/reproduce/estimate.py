@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from emds.networks.device import place as put
 from emds.networks.joint import JointNetwork
 from emds.segmentation.offset_sets import choose_offsets
 from emds.stages.reproduce.plan import System, Task
+from emds.stages.reproduce.records import read_record
 from emds.stages.reproduce.workspace import Workspace
 from emds.training.recipes import get_recipe
 
@@ -100,7 +100,7 @@ def _finished_speeds(place: Workspace, tasks: Sequence[Task]) -> dict[Backbones,
     for system in dict.fromkeys(task.system for task in tasks):
         record = place.record(system)
         if record.is_file():
-            done = json.loads(record.read_text(encoding="utf-8"))
+            done = read_record(record)
             flops = step_flops(place.config(system)) * done["steps"]
             speed = flops / max(done["seconds"], 1e-3)
             backbones = _backbones(system)
@@ -131,7 +131,7 @@ def _scoring_seconds(place: Workspace, tasks: Sequence[Task]) -> dict[tuple[str,
     for task in tasks:
         path = place.scores(task.system, task.blocks)
         if task.kind == "score" and path.is_file():
-            took = json.loads(path.read_text(encoding="utf-8"))["seconds"]
+            took = read_record(path)["seconds"]
             seconds[_alike(task)] = min(took, seconds.get(_alike(task), math.inf))
     return seconds
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -16,7 +15,9 @@ from emds.demo.overlay import overlay_labels, overlay_truth
 from emds.demo.page import LABEL_KEY, STYLE
 from emds.demo.png import data_uri
 from emds.io import open_volume
+from emds.networks.archive import read_arrays
 from emds.stages.reproduce.plan import Row
+from emds.stages.reproduce.records import read_record
 from emds.stages.reproduce.results import Line, Results
 from emds.stages.reproduce.tables import PAPER_COLUMN, Table, all_tables, name_of
 from emds.stages.reproduce.work import shown_boxes
@@ -146,8 +147,7 @@ def _figures(lines: Sequence[Line], place: Workspace) -> Iterator[str]:
 
 def _examples(line: Line, place: Workspace) -> dict[str, NDArray[Any]]:
     path = place.examples(line.row.system(line.seeds[0]), line.row.blocks)
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    return read_arrays(path)
 
 
 def _heading(row: Row) -> str:
@@ -198,7 +198,7 @@ def _table(table: Table) -> str:
 
 def _sources(results: Results, place: Workspace) -> Iterator[str]:
     for source in dict.fromkeys(source for line in results.lines for source in line.sources):
-        content = json.loads((place.out / source).read_text(encoding="utf-8"))
+        content = read_record(place.out / source)
         commands = escape("\n".join(content["commands"]))
         yield (
             f'<details><summary><a href="{escape(source)}"><code>{escape(source)}</code></a>'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from typing import Any
 from emds.metrics.intervals import section_interval, seed_interval
 from emds.stages.reproduce.paper import paper_figures
 from emds.stages.reproduce.plan import Pair, Row
+from emds.stages.reproduce.records import read_record
 from emds.stages.reproduce.workspace import Workspace
 
 REFERENCE = "joint"
@@ -123,7 +123,7 @@ def collect(place: Workspace, rows: Sequence[Row], seeds: int) -> Results:
         for seed in range(seeds):
             path = place.scores(row.system(seed), row.blocks)
             if path.is_file():
-                scored[seed] = json.loads(path.read_text(encoding="utf-8"))
+                scored[seed] = read_record(path)
         paths = [place.scores(row.system(seed), row.blocks) for seed in scored]
         flat = [_flatten(content) | _times(place, row, seed) for seed, content in scored.items()]
         lines.append(
@@ -204,5 +204,5 @@ def _by_section(content: Mapping[str, Any]) -> Sections:
 
 
 def _times(place: Workspace, row: Row, seed: int) -> dict[str, float]:
-    record = json.loads(place.record(row.system(seed)).read_text(encoding="utf-8"))
+    record = read_record(place.record(row.system(seed)))
     return {"train_seconds": record["seconds"], "train_cpu_seconds": record["cpu_seconds"]}

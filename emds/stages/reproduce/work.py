@@ -6,7 +6,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ import numpy as np
 
 import emds
 from emds.datasets import Dataset
+from emds.files import write_whole
 from emds.geometry import Roi, Triple, iter_blocks
 from emds.io import create_volume, open_volume
 from emds.io.volume import CroppedVolume, Volume
@@ -24,9 +25,11 @@ from emds.stages.inference import denoise, run, segment
 from emds.stages.plan import InferenceOptions
 from emds.stages.reproduce.claims import claim
 from emds.stages.reproduce.plan import System, Task
-from emds.stages.reproduce.workspace import Workspace, write_json
+from emds.stages.reproduce.records import write_json, write_record
+from emds.stages.reproduce.workspace import Workspace
 from emds.stages.simulate_noise import simulate_noise
 from emds.stages.train import train
+from emds.training.run_folder import RunFolder
 
 Progress = Callable[[int, int, str], None]
 
@@ -50,11 +53,8 @@ def do_task(place: Workspace, task: Task, progress: Progress | None) -> None:
 def train_system(place: Workspace, system: System, progress: Progress | None) -> None:
     """Train a system, or go on where it was stopped, and record it."""
     folder, config = place.run_folder(system), place.config(system)
-    resume = (folder / "state.pt").is_file()
-    if not resume and folder.exists():
-        shutil.rmtree(folder)  # what a kill left before the first state was written
-    options = {"resume": resume, "device": place.settings.device, "progress": progress}
-    best = train(config, folder, **options)  # type: ignore[arg-type]
+    resume = RunFolder(folder).is_begun()
+    best = train(config, folder, resume=resume, device=place.settings.device, progress=progress)
     write_json(folder / "config.json", config.model_dump(mode="json", exclude_none=True))
     finished = load_checkpoint(folder / "last.pt").metrics
     record = {
@@ -67,7 +67,7 @@ def train_system(place: Workspace, system: System, progress: Progress | None) ->
         "best_step": load_checkpoint(best).metrics["step"],
         "config": config.model_dump(mode="json"),
     }
-    write_json(place.record(system), record)
+    write_record(place.record(system), record)
 
 
 def train_command(place: Workspace, system: System) -> str:
@@ -88,7 +88,7 @@ def score_system(place: Workspace, system: System, blocks: bool) -> None:
     checkpoint = place.checkpoint(system)
     parts = load_checkpoint(checkpoint).networks
     work = place.run_folder(system) / "test"
-    shutil.rmtree(work, ignore_errors=True)
+    _clear(work)
     with ExitStack() as stack:
         image = stack.enter_context(open_volume(clean, role="raw"))
         ids = stack.enter_context(open_volume(truth, role="labels"))
@@ -112,8 +112,18 @@ def score_system(place: Workspace, system: System, blocks: bool) -> None:
         "commands": commands,
         "seconds": round(time.monotonic() - started, 1),
     }
-    write_json(place.scores(system, blocks), content)
-    shutil.rmtree(work, ignore_errors=True)
+    write_record(place.scores(system, blocks), content)
+    _clear(work)
+
+
+def _clear(work: Path) -> None:
+    """Remove what `_predict` makes in a folder, finished or not, and nothing else."""
+    for name in ("seg.zarr", "masked.zarr", "image.zarr", "coarse.zarr"):
+        for path in (work / name, work / f"{name}.partial"):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+    with suppress(OSError):  # there is none, or somebody has put something there
+        work.rmdir()
 
 
 def test_volume(place: Workspace, dataset_name: str, what: str) -> Path:
@@ -187,7 +197,7 @@ def _predict(
     work: Path,
 ) -> dict[str, Volume]:
     """Return what the system makes: ``image``, ``coarse``, ``labels``, ``masked_labels``."""
-    work.mkdir(parents=True)
+    work.mkdir(parents=True, exist_ok=True)
     made: dict[str, Volume] = {}
     has_image = "denoiser" in parts or "fusion" in parts
     if "segmenter" in parts:
@@ -242,7 +252,8 @@ def _keep_examples(path: Path, made: dict[str, Volume], shape: Triple) -> None:
         for name, volume in made.items()
         if name in ("image", "labels")
     }
-    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    with write_whole(path) as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def shown_boxes(shape: Triple) -> list[Roi]:

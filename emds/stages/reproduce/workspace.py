@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from emds import numbers
 from emds.compare import differences
@@ -16,6 +13,7 @@ from emds.datasets import Dataset
 from emds.errors import ConfigError
 from emds.numbers import Checked
 from emds.stages.reproduce.plan import System, Task
+from emds.stages.reproduce.records import read_record
 from emds.training.recipes import RECIPES
 
 _FIRST_SEED = 555
@@ -120,13 +118,13 @@ class Workspace:
 
     def _stored_config(self, record: Path) -> TrainConfig:
         """Read as a configuration, so that fields a later emds added have their defaults."""
-        content = json.loads(record.read_text(encoding="utf-8"))
+        content = read_record(record)
         try:
             return parse_train_config(content["config"])
         except ConfigError as error:
             raise ConfigError(
-                f"{record.parent} was trained by emds {content['emds']}, whose configuration this "
-                f"emds does not read ({error}). Choose another --out."
+                f"{record.parent} was trained by emds {content.get('emds')}, whose configuration "
+                f"this emds does not read ({error}). Choose another --out."
             ) from None
 
     def config(self, system: System) -> TrainConfig:
@@ -164,12 +162,3 @@ class Workspace:
                 },
             },
         )
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    text = json.dumps(content, indent=2, allow_nan=False, default=str)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(path)

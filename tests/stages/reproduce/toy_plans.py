@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 from emds.stages.reproduce import command
 from emds.stages.reproduce.command import make_plan
-from emds.stages.reproduce.workspace import Settings, write_json
+from emds.stages.reproduce.records import write_record
+from emds.stages.reproduce.workspace import Settings
 
 SETTINGS = Settings(
     "cpu",
@@ -38,9 +39,9 @@ def finish(place, task, seconds=1.0):
     """Leave what says that a task is done."""
     if task.kind == "train":
         config = place.config(task.system).model_dump(mode="json")
-        write_json(place.record(task.system), {"steps": 2, "seconds": seconds, "config": config})
+        write_record(place.record(task.system), {"steps": 2, "seconds": seconds, "config": config})
     else:
-        write_json(place.scores(task.system, task.blocks), {"seconds": seconds})
+        write_record(place.scores(task.system, task.blocks), {"seconds": seconds})
 
 
 def pretend_to_work(monkeypatch, work=finish):

@@ -1,0 +1,131 @@
+"""Commands that are killed at random, again and again, end as if nobody had disturbed them."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from killing import described, outcome_of_training
+from toy_cells import write_cells
+
+pytestmark = pytest.mark.slow
+
+KILLS = 15
+CPU = ("--device", "cpu")
+
+
+def started(arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "emds", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def killed_until_it_ends(arguments, longest, seed=0):
+    """Start a command over and over, kill it `KILLS` times at most, and return how often it was.
+
+    Parameters
+    ----------
+    arguments : callable
+        Returns the words of the next start.
+    longest : float
+        Seconds that a process lives before it is killed, at most.
+    """
+    rng = random.Random(seed)
+    kills = 0
+    while True:
+        child = started(arguments())
+        try:
+            _, stderr = child.communicate(timeout=rng.uniform(0, longest) if kills < KILLS else 300)
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGKILL)
+            child.communicate(timeout=60)
+            kills += 1
+            continue
+        assert child.returncode == 0, stderr
+        return kills
+
+
+def run(*arguments):
+    child = started(arguments)
+    _, stderr = child.communicate(timeout=300)
+    assert child.returncode == 0, stderr
+
+
+def test_train(place):
+    train = (
+        *("train", "raw.tif", "labels.tif", "--preset", "cpu", *CPU, "--steps", "150"),
+        *("--set", "width=tiny", "--set", "crop=32", "--set", "batch_size=1"),
+        *("--set", "log_every=1", "--set", "save_every=4", "--set", "validation.every=6"),
+        *("--set", "validation.sections=1"),
+    )
+    run(*train, "--out", "whole")
+
+    def next_start():
+        folder = Path("run")
+        begun = folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
+        return (*train, "--out", "run", *(("--resume",) if begun else ()))
+
+    assert killed_until_it_ends(next_start, 12.0) > 5
+    assert outcome_of_training(Path("run")) == outcome_of_training(Path("whole"))
+
+
+def test_tune(place):
+    tune = ("tune", "model.pt", "raw.tif", "labels.tif", "--roi", "0:5", *CPU)
+    run(*tune, "--out", "whole.pt")
+    kills = killed_until_it_ends(lambda: (*tune, "--out", "tuned.pt"), 9.0)
+    assert kills > 3
+    assert described(Path("tuned.pt")) == described(Path("whole.pt"))
+    assert {path.name for path in Path().glob(".*")} == set()
+
+
+def test_adapt(place):
+    raw = tifffile.imread("raw.tif").astype(float)
+    noisy = raw + np.random.default_rng(0).normal(0, 30, raw.shape)
+    tifffile.imwrite("noisy.tif", np.clip(noisy.round(), 0, 255).astype(np.uint8))
+    adapt = ("adapt", "model.pt", "noisy.tif", *CPU, "--steps", "60", "--lr", "0.02")
+    run(*adapt, "--out", "whole.pt")
+
+    def next_start():
+        begun = list(Path("new.pt.partial").rglob("state.pt"))
+        left = Path("new.pt.partial").exists()
+        return (*adapt, "--out", "new.pt", "--resume" if begun else "--overwrite" if left else "-q")
+
+    assert killed_until_it_ends(next_start, 9.0) > 3
+    assert described(Path("new.pt")) == described(Path("whole.pt"))
+    names = {path.name for path in Path().iterdir()}
+    assert not {name for name in names if name.startswith((".", "new.pt."))}
+
+
+def test_reproduce(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_cells(tmp_path, 12, 3)
+    (tmp_path / "toy.yaml").write_text(
+        "raw: raw.h5\nlabels: gt.h5\ntrain: [0, 5]\nvalidation: [6, 7]\ntest: [8, 12]\n"
+        "rows: [0, 32]\nnoise: [gaussian-poisson]\n"
+    )
+    settings = ("width=tiny", "crop=16", "batch_size=1", "log_every=1", "save_every=5")
+    sets = [word for one in settings for word in ("--set", one)]
+    plan = (
+        *("reproduce", "--table", "1", "--dataset", "toy.yaml", "--recipe", "dn_only", *CPU),
+        *("--seeds", "2", "--steps", "40", "--set", "validation={every: 5, sections: 1}", *sets),
+        *("--preset", "cpu", "--data", "."),
+    )
+    run(*plan, "--out", "whole")
+    assert killed_until_it_ends(lambda: (*plan, "--out", "plan"), 12.0) > 3
+    for best in Path("whole/runs").rglob("*.pt"):
+        if best.name != "state.pt":
+            assert described(Path("plan") / best.relative_to("whole")) == described(best)
+    names = [
+        {path.relative_to(out) for path in Path(out, "runs").rglob("*")}
+        for out in ("whole", "plan")
+    ]
+    assert names[0] == names[1]
