@@ -261,6 +261,13 @@ MaxResidual = Annotated[
         "Never changes the result.  [default: by memory]",
     ),
 ]
+VerifyInput = Annotated[
+    Literal["files", "full"],
+    typer.Option(
+        help="Blocks made from another input than is there are refused. files: read again what "
+        "was read when files had other sizes or times. full: read all again, at the end.",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the plan and its costs; write nothing.")
 ]

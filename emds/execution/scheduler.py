@@ -26,6 +26,7 @@ from typing import IO, Any
 import numpy as np
 
 from emds.execution.serial import RETRIES
+from emds.signals import SIGNALS
 
 _RESTARTS = 100
 
@@ -148,10 +149,7 @@ def schedule(
 
 def main() -> None:
     """Read what `Crew` writes, a line of JSON for each phase, and answer when it is over."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        # For the process that started this one to decide. A handler is not handed down to
-        # workers, as ignoring would be.
-        signal.signal(number, lambda *_: None)
+    _leave_signals_to_the_starter()
     answers = os.dup(1)
     os.dup2(2, 1)  # what else is printed is no answer
     crew = json.loads(sys.stdin.buffer.readline())
@@ -166,6 +164,19 @@ def main() -> None:
             print(f"emds: {reason}", file=sys.stderr, flush=True)
             os._exit(1)
         os.write(answers, b"\n")
+
+
+def _leave_signals_to_the_starter() -> None:
+    """Let the process that started this one decide what a signal means.
+
+    Ctrl-C and the end of a terminal reach all its processes: workers ignore them, too, as that is
+    handed down. What a batch system sends may be for one worker alone: a handler is not handed
+    down.
+    """
+    for number in SIGNALS:
+        keyboard = number in (signal.SIGINT, signal.SIGHUP)
+        signal.signal(number, signal.SIG_IGN if keyboard else lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def _read(phases: queue.Queue[dict[str, Any]], pool: Pool) -> None:

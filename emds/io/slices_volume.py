@@ -50,7 +50,7 @@ def find_slices(location: Location) -> Found:
     path = location.path
     if location.key:
         raise VolumeError(f"cannot read {str(path)!r}: slices have no key {location.key!r}.")
-    files = _slice_files(path) if path.is_dir() else [path]
+    files = slice_files(path) if path.is_dir() else [path]
     headers = [_header(file) for file in files]
     odd = [
         f"  {file.name}: {dtype} {shape}"
@@ -128,7 +128,8 @@ class SliceStack(LazyArray):
             return section
 
 
-def _slice_files(folder: Path) -> list[Path]:
+def slice_files(folder: Path) -> list[Path]:
+    """Return the slices of a folder in natural order; refuses a folder of both kinds."""
     files = [
         file
         for file in folder.iterdir()

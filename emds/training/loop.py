@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from emds.compare import differences
 from emds.config import TrainConfig
-from emds.errors import ConfigError, DataError, InterruptedRunError
+from emds.errors import ConfigError, DataError
 from emds.geometry import Triple, middle
 from emds.networks.checkpoint import load_tensors, save_atomically
 from emds.networks.device import place
@@ -178,7 +178,7 @@ def train(
     Raises
     ------
     InterruptedRunError
-        On SIGTERM or SIGUSR1, after the state was saved.
+        On a signal (see `emds.signals`), after the state was saved.
     """
     stored = config.model_dump(mode="json")
     started = time.monotonic() - state.seconds
@@ -211,9 +211,9 @@ def train(
                 state.save(folder.state, stored)
                 save("last", state)
             if stop.is_set() and not done:
-                raise InterruptedRunError(
-                    f"stopped by a signal at step {state.step} of {config.steps}; the state is "
-                    f"saved in {folder.path}. Continue with --resume."
+                raise stop.error(
+                    f"at step {state.step} of {config.steps}; the state is saved in {folder.path}. "
+                    "Continue with --resume."
                 )
 
 
