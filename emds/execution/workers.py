@@ -150,6 +150,8 @@ def take_blocks(
     """
     import daisy.v2 as daisy
 
+    if stop():
+        return  # and the scheduler may be gone by now
     os.environ[daisy.Context.ENV_VARIABLE] = context
     client: Any = daisy.Client()
     if not client.connected:

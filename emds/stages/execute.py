@@ -237,6 +237,7 @@ def _set_up(container: Container, job: Job) -> Arrays:
         arrays = create_arrays(container, job)
     else:
         arrays = create_arrays(container, job)
+        container.keep_metadata()
         RunRecord(job.settled().to_dict(), job.identity()).save(path)
     container.set_up()
     wait_for_workers(container.work_folder)

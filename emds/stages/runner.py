@@ -166,13 +166,13 @@ class Runner:
 
     def _among_workers(self, crew: Crew, phase: Phase, pending: Sequence[int]) -> Failures:
         notes, folder = self._notes(phase), self.container.work_folder
-        crew.share(
-            phase.name,
-            phase.count,
-            pending,
-            stop=self.stop,
-            on_poll=lambda: self.progress(len(notes.log().read()), phase.count, phase.what),
-        )
+
+        def look() -> None:
+            if self.stop.is_set():
+                (folder / "stop").touch()
+            self.progress(len(notes.log().read()), phase.count, phase.what)
+
+        crew.share(phase.name, phase.count, pending, stop=self.stop, on_poll=look)
         if self.stop.is_set():
             (folder / "stop").touch()
         wait_for_workers(folder)
