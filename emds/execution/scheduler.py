@@ -174,9 +174,11 @@ def _leave_signals_to_the_starter(pool: Pool) -> None:
     handed down. What a batch system sends may be for one worker alone: a handler is not handed
     down.
     """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
 
     def note(*_: object) -> None:
         pool.stopping = True
+        os.dup2(nowhere, 2)  # daisy would tell at length that workers end
 
     for number in SIGNALS:
         keyboard = number in (signal.SIGINT, signal.SIGHUP)

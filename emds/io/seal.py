@@ -78,9 +78,11 @@ def mend_metadata(root: Path, folder: Path, *, absent: bool) -> None:
         ) from None
     for name, text in files.items():
         path = root / name
-        if _unsealed(_content(path)) == json.loads(text) or not (absent or path.parent.is_dir()):
+        is_there = path.parent.is_dir()
+        if _unsealed(_content(path)) == json.loads(text) or not (absent or is_there):
             continue
-        logger.warning("%s was lost or damaged and is mended from a copy", path)
+        if is_there:  # else a commit may have removed it that was killed after that
+            logger.warning("%s was lost or damaged and is mended from a copy", path)
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, json.loads(text))
 

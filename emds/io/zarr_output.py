@@ -63,7 +63,10 @@ class Container:
                 str(self._folder), mode="a", zarr_format=3 if ome_version == "0.5" else 2
             )
         except BaseException:
-            self._output.abort()
+            if claim == "new":
+                self._output.abort()
+            else:  # it is not this process's to remove
+                self._output.leave()
             raise
         self._images: dict[str, ZarrImage] = {}
         self._root_attributes: dict[str, Any] = {}
