@@ -11,7 +11,7 @@
     │   └── NoGainError  3   noisy data that a checkpoint gains nothing from; use it as it is
     ├── OutputExistsError  4   the output is already there
     ├── IncompleteError    5   part of the work failed; the rest is kept
-    └── InterruptedRunError 75   stopped by a signal; resumable
+    └── InterruptedRunError 75   stopped by a signal, 130 by Ctrl-C; resumable
 
 Every message says what was expected, what came, where, and what to do next.
 Anything that is not an `EmdsError` is a bug and keeps its traceback. `BlockError` only carries
@@ -66,9 +66,22 @@ class IncompleteError(EmdsError):
 
 
 class InterruptedRunError(EmdsError):
-    """A signal stopped the run after its state was saved."""
+    """A signal stopped the run after its state was saved.
+
+    Parameters
+    ----------
+    message : str
+        What was done, what is kept, and how to go on.
+    by_keyboard : bool
+        It was Ctrl-C, for which a shell expects a code of its own.
+    """
 
     exit_code = 75
+
+    def __init__(self, message: str = "", *, by_keyboard: bool = False) -> None:
+        super().__init__(message)
+        if by_keyboard:
+            self.exit_code = 130
 
 
 class BlockError(Exception):

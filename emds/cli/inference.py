@@ -47,6 +47,7 @@ def denoise(
     launcher: options.Launcher = "",
     shard: options.ShardText = None,
     max_memory: options.MaxMemory = None,
+    verify_input: options.VerifyInput = "files",
     dry_run: options.DryRun = False,
     overwrite: options.Overwrite = False,
 ) -> None:
@@ -94,6 +95,7 @@ def segment(
     shard: options.ShardText = None,
     max_memory: options.MaxMemory = None,
     max_residual: options.MaxResidual = None,
+    verify_input: options.VerifyInput = "files",
     dry_run: options.DryRun = False,
     overwrite: options.Overwrite = False,
 ) -> None:
@@ -142,6 +144,7 @@ def run(
     shard: options.ShardText = None,
     max_memory: options.MaxMemory = None,
     max_residual: options.MaxResidual = None,
+    verify_input: options.VerifyInput = "files",
     dry_run: options.DryRun = False,
     overwrite: options.Overwrite = False,
 ) -> None:
@@ -158,16 +161,22 @@ def merge(
     out: Annotated[str, typer.Argument(metavar="OUT", help="What the shards were told to write.")],
     workers: options.Workers = 1,
     launcher: options.Launcher = "",
+    verify_input: options.VerifyInput = "files",
 ) -> None:
     """Finish an output that `--shard` runs have computed in parts.
 
     Everything else is known from the first of them.
     """
+    from emds.execution import parse_launcher
     from emds.stages.execute import merge as stage
 
     with console_of(ctx).progress() as progress:
         written = stage(
-            out, workers=workers, launcher=options.parse_words(launcher), progress=progress
+            out,
+            workers=workers,
+            launcher=parse_launcher(launcher),
+            verify_input=verify_input,
+            progress=progress,
         )
     console_of(ctx).note(f"wrote {written}")
 
@@ -179,14 +188,16 @@ def worker(
     ] = None,
 ) -> None:
     """Take part in a run with --workers, which starts this and tells it what to do on stdin."""
+    from emds.signals import end_at_once
     from emds.stages.execute import take_part
 
+    end_at_once()
     take_part(out, threads)
 
 
 def _apply(ctx: typer.Context, command: Literal["run", "denoise", "segment"]) -> None:
     """Do what the options of these commands say; all three have the names looked up here."""
-    from emds.execution import Execution, parse_shard
+    from emds.execution import Execution, parse_launcher, parse_shard
     from emds.io import open_volume
     from emds.memory import memory_limit, parse_size
     from emds.stages.estimate import estimate
@@ -197,7 +208,7 @@ def _apply(ctx: typer.Context, command: Literal["run", "denoise", "segment"]) ->
     given = ctx.params
     execution = Execution(
         workers=given["workers"],
-        launcher=options.parse_words(given["launcher"]),
+        launcher=parse_launcher(given["launcher"]),
         shard=parse_shard(given["shard"]) if given["shard"] else None,
     )
     kept = given.get("from_affinities", False)
@@ -236,6 +247,7 @@ def _apply(ctx: typer.Context, command: Literal["run", "denoise", "segment"]) ->
             execution=execution,
             resume=given["resume"],
             overwrite=given["overwrite"],
+            verify_input=given["verify_input"],
             progress=progress,
         )
     console_of(ctx).note(

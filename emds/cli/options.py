@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -80,20 +79,6 @@ def parse_intensity(words: tuple[str, str] | None) -> Any:
     """Read two grey values, or what `_auto_twice` made of ``auto``; None stays None."""
     value = _AUTO if words == (_AUTO, _AUTO) else words
     return in_range(numbers.Intensity)(value)
-
-
-def parse_words(text: str) -> tuple[str, ...]:
-    """Split words as a shell does.
-
-    Examples
-    --------
-    >>> parse_words("srun -n1 --comment 'two words'")
-    ('srun', '-n1', '--comment', 'two words')
-    """
-    try:
-        return tuple(shlex.split(text))
-    except ValueError as error:
-        raise UsageError(f"--launcher {text!r} is not words as in a shell: {error}.") from None
 
 
 def parse_sections(text: str | tuple[int, int]) -> tuple[int, int]:
@@ -344,6 +329,13 @@ MaxResidual = Annotated[
         metavar="N",
         help="Edges between blocks that are solved at once; more are contracted in groups first. "
         "Never changes the result.  [default: by memory]",
+    ),
+]
+VerifyInput = Annotated[
+    Literal["files", "full"],
+    typer.Option(
+        help="Blocks made from another input than is there are refused. files: read again what "
+        "was read when files had other sizes or times. full: read all again, at the end.",
     ),
 ]
 DryRun = Annotated[

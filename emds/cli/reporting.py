@@ -13,7 +13,8 @@ from typer.core import TyperGroup
 from typing_extensions import override
 
 from emds.cli.printable import echo
-from emds.errors import EmdsError
+from emds.errors import EmdsError, InterruptedRunError
+from emds.signals import TerminatedError, ended_by_signals
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -63,12 +64,16 @@ class ReportingGroup(TyperGroup):
     @override
     def invoke(self, ctx: Any) -> Any:
         try:
-            result = super().invoke(ctx)
+            with ended_by_signals():
+                result = super().invoke(ctx)
             sys.stdout.flush()
             return result
         except EmdsError as error:
             _say(str(error))
             raise typer.Exit(error.exit_code) from error
+        except TerminatedError as error:
+            _say("stopped by a signal.")
+            raise typer.Exit(InterruptedRunError.exit_code) from error
         except KeyboardInterrupt as error:
             _say("stopped by Ctrl-C.")
             raise typer.Exit(INTERRUPTED) from error

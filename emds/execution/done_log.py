@@ -8,8 +8,33 @@ import socket
 import threading
 import time
 import zlib
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
+from typing import NamedTuple
+
+
+class Done(NamedTuple):
+    """What is noted of a block.
+
+    Attributes
+    ----------
+    block : int
+        Its number.
+    read : str
+        A hash of what was read of the inputs to make it; empty where nothing was.
+    files : str
+        A hash of what was known of the files of the inputs then: their sizes and times.
+    """
+
+    block: int
+    read: str = ""
+    files: str = ""
+
+    @property
+    def check(self) -> int:
+        """A checksum of it all."""
+        return zlib.crc32(f"block {self.block} {self.read} {self.files}".encode())
 
 
 class DoneLog:
@@ -19,10 +44,14 @@ class DoneLog:
     killed on the way leaves half a line at most, which counts as nothing. Every line has a
     checksum, so a damaged one counts as nothing, too, and its block is done again.
 
+    A line also tells what the block was made from: see `Done`.
+
     Parameters
     ----------
     folder : Path
         Shared by all processes; made with the first line.
+    made_from : callable
+        Asked for what to note of a block that is done: `Done.read` and `Done.files`.
 
     Examples
     --------
@@ -34,27 +63,37 @@ class DoneLog:
     [3]
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, made_from: Callable[[int], tuple[str, str]] = lambda block: ("", "")
+    ) -> None:
         self.folder = folder
+        self._made_from = made_from
         self._file: FileIO | None = None
         self._lock = threading.Lock()
 
     def read(self) -> set[int]:
         """Return the blocks that any process has done."""
-        done: set[int] = set()
+        return {entry.block for entry in self.entries()}
+
+    def entries(self) -> list[Done]:
+        """Return all that any process has noted; a block may be there twice."""
+        found: list[Done] = []
         for path in sorted(self.folder.glob("done-*.jsonl")):
             for line in path.read_bytes().splitlines():
                 try:
-                    entry = json.loads(line)
-                    if entry["check"] == _checksum(entry["block"]):
-                        done.add(entry["block"])
-                except (ValueError, KeyError, TypeError):
+                    told = json.loads(line)
+                    check = told.pop("check")
+                    entry = Done(**told)
+                except (ValueError, KeyError, TypeError, AttributeError):
                     continue
-        return done
+                if check == entry.check:
+                    found.append(entry)
+        return found
 
     def append(self, block: int) -> None:
         """Note that a block is done; returns when that is on disk."""
-        line = json.dumps({"block": block, "check": _checksum(block)}) + "\n"
+        entry = Done(block, *self._made_from(block))
+        line = json.dumps(entry._asdict() | {"check": entry.check}) + "\n"
         with self._lock:
             if self._file is None:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +119,3 @@ class DoneLog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _checksum(block: int) -> int:
-    return zlib.crc32(f"block {block}".encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -33,7 +34,8 @@ class RunRecord:
         """Write it whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        content = {"request": self.request, "identity": self.identity}
+        content: dict[str, Any] = {"request": self.request, "identity": self.identity}
+        content["sha256"] = _hash(content)
         with temporary.open("w", encoding="utf-8") as file:
             json.dump(content, file, indent=1)
             file.flush()
@@ -51,8 +53,10 @@ class RunRecord:
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
+            if content.pop("sha256") != _hash(content):
+                raise ValueError("its hash does not fit")
             return cls(content["request"], content["identity"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise OutputExistsError(
                 f"{path} is damaged, so the run it belongs to cannot be continued. Start anew "
                 "with --overwrite."
@@ -73,3 +77,7 @@ class RunRecord:
                 f"{place} was begun by another run, which this one cannot continue: "
                 f"{'; '.join(found)}. Repeat the first command, or start anew with --overwrite."
             )
+
+
+def _hash(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -26,6 +26,7 @@ from typing import IO, Any
 import numpy as np
 
 from emds.execution.serial import RETRIES
+from emds.signals import SIGNALS
 
 _RESTARTS = 100
 
@@ -44,6 +45,7 @@ class Pool:
         self._idle: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
         self._key = os.urandom(32)
+        self.stopping = False  # then workers end, and nothing is wrong with that
         self._listener = Listener(("127.0.0.1", 0), authkey=self._key)
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -88,7 +90,7 @@ class Pool:
             with self._lock:
                 self._idle.append(worker)
         with suppress(OSError), borrower:
-            borrower.send(0 if came_back or worker.wait() == 0 else 1)
+            borrower.send(0 if came_back or worker.wait() == 0 or self.stopping else 1)
 
     def _take(self) -> subprocess.Popen[bytes]:
         with self._lock:
@@ -148,14 +150,11 @@ def schedule(
 
 def main() -> None:
     """Read what `Crew` writes, a line of JSON for each phase, and answer when it is over."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        # For the process that started this one to decide. A handler is not handed down to
-        # workers, as ignoring would be.
-        signal.signal(number, lambda *_: None)
     answers = os.dup(1)
     os.dup2(2, 1)  # what else is printed is no answer
     crew = json.loads(sys.stdin.buffer.readline())
     pool = Pool(crew["command"])
+    _leave_signals_to_the_starter(pool)
     phases: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_read, args=(phases, pool), daemon=True).start()
     while True:
@@ -166,6 +165,25 @@ def main() -> None:
             print(f"emds: {reason}", file=sys.stderr, flush=True)
             os._exit(1)
         os.write(answers, b"\n")
+
+
+def _leave_signals_to_the_starter(pool: Pool) -> None:
+    """Let the process that started this one decide what a signal means.
+
+    Ctrl-C and the end of a terminal reach all its processes: workers ignore them, too, as that is
+    handed down. What a batch system sends may be for one worker alone: a handler is not handed
+    down.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+
+    def note(*_: object) -> None:
+        pool.stopping = True
+        os.dup2(nowhere, 2)  # daisy would tell at length that workers end
+
+    for number in SIGNALS:
+        keyboard = number in (signal.SIGINT, signal.SIGHUP)
+        signal.signal(number, signal.SIG_IGN if keyboard else note)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def _read(phases: queue.Queue[dict[str, Any]], pool: Pool) -> None:

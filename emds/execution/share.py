@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -62,6 +63,28 @@ class Execution(Checked):
     def distributed(self) -> bool:
         """Whether other processes do the work."""
         return self.workers > 1 or bool(self.launcher)
+
+
+def parse_launcher(text: str) -> tuple[str, ...]:
+    """Cut the words of ``--launcher`` apart, as a shell would.
+
+    Raises
+    ------
+    UsageError
+        If a quote is not closed.
+
+    Examples
+    --------
+    >>> parse_launcher("srun -n1 --comment 'two words'")
+    ('srun', '-n1', '--comment', 'two words')
+    """
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        reason = str(error).lower()
+        raise UsageError(
+            f"--launcher {text!r} cannot be cut into words: {reason}. Close every quote."
+        ) from None
 
 
 def parse_shard(text: str, environment: Mapping[str, str] = os.environ) -> Shard:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 
 from emds.errors import BlockError, EmdsError, IncompleteError
 from emds.execution.serial import BlockWork
+from emds.signals import SIGNALS
 
 _POLL_S = 0.5
 
@@ -35,11 +37,16 @@ class Crew:
     """
 
     def __init__(self, command: Sequence[str], workers: int, *, elsewhere: bool) -> None:
-        self._scheduler = subprocess.Popen(
-            [sys.executable, "-m", "emds.execution.scheduler"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+        # Blocked until it can handle them, so that none ends it while it starts.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            self._scheduler = subprocess.Popen(
+                [sys.executable, "-m", "emds.execution.scheduler"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._tell({"command": list(command), "workers": workers, "elsewhere": elsewhere})
 
     def share(
@@ -80,7 +87,7 @@ class Crew:
             on_poll()
         if not answered:
             self.close()
-        elif not answers.readline():
+        elif not answers.readline() and not stop.is_set():
             raise IncompleteError(
                 "the workers ended too often. Mend the cause, which they have told above, and "
                 "continue with --resume."
@@ -143,6 +150,8 @@ def take_blocks(
     """
     import daisy.v2 as daisy
 
+    if stop():
+        return  # and the scheduler may be gone by now
     os.environ[daisy.Context.ENV_VARIABLE] = context
     client: Any = daisy.Client()
     if not client.connected:

@@ -7,6 +7,7 @@ from pathlib import Path
 from emds.io.location import Location
 from emds.io.mark import attributes_of, is_written_by_emds
 from emds.io.multiscale import ome_attributes
+from emds.io.seal import broken_seals
 from emds.io.source import layout_of, why_not
 
 
@@ -21,8 +22,11 @@ def misfits(location: Location) -> list[str]:
     list of str
         A sentence each.
     """
-    if location.kind != "zarr" or not is_written_by_emds(location.path):
+    if location.kind != "zarr":
         return []
+    broken = broken_seals(location.path)
+    if not is_written_by_emds(location.path):
+        return broken
     from emds.io.zarr_volume import find_zarr_arrays
 
     found = find_zarr_arrays(location)
@@ -37,7 +41,7 @@ def misfits(location: Location) -> list[str]:
         for place, shape in images
         if shape != images[0][1]
     ]
-    return _lost_labels(location.path) + unlike
+    return broken + _lost_labels(location.path) + unlike
 
 
 def _lost_labels(root: Path) -> list[str]:

@@ -25,6 +25,7 @@ from emds.io.multiscale import level_paths, ome_attributes
 from emds.io.ome import add_level
 from emds.io.open import open_volume
 from emds.io.output import WORK_FOLDER, remove, sync, sync_all
+from emds.io.seal import is_sealed, resealed, seal_node
 from emds.io.source import Role
 from emds.io.volume import Volume
 from emds.io.writable import ArraySpec, clipped_chunks
@@ -104,6 +105,8 @@ class GrowingImage:
     def settle(self, image: ZarrImage) -> None:
         """Make sure that all of the array from `begin` is on disk to stay."""
         image.check_whole()
+        if is_sealed(self._folder):
+            seal_node(self._begun)
         sync_all(self._begun)
 
     def publish(self, factor: Triple, method: str) -> None:
@@ -116,7 +119,8 @@ class GrowingImage:
         method : str
             How its values were found, for viewers.
         """
-        self._group.attrs.update(add_level(dict(self._group.attrs), factor, method))
+        changes = add_level(dict(self._group.attrs), factor, method)
+        self._group.attrs.update(resealed(self._folder, changes))
 
     def tidy(self) -> None:
         """Sync the metadata, and remove what there may be of a next level not finished."""

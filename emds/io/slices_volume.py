@@ -53,7 +53,9 @@ def find_slices(location: Location) -> Found:
     path = location.path
     if location.key:
         raise VolumeError(f"cannot read {str(path)!r}: slices have no key {location.key!r}.")
-    files = _slice_files(path) if path.is_dir() else [path]
+    files = slice_files(path) if path.is_dir() else [path]
+    if path.is_dir():
+        _warn_of_others(path)
     headers = [_header(file) for file in files]
     odd = [
         f"  {file.name}: {header}"
@@ -133,13 +135,13 @@ class SliceStack(LazyArray):
             return section
 
 
-def _slice_files(folder: Path) -> list[Path]:
-    files = [file for file in folder.iterdir() if not file.name.startswith(".")]
-    others = [file.name for file in files if file.suffix.lower() in _OTHER_IMAGES]
-    if others:
-        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-        _logger.warning("%r holds %s%s, which is not read", str(folder), min(others), more)
-    slices = {file.name: file for file in files if file.suffix.lower() in SLICE_SUFFIXES}
+def slice_files(folder: Path) -> list[Path]:
+    """Return the slices of a folder in natural order; refuses a folder of both kinds."""
+    slices = {
+        file.name: file
+        for file in folder.iterdir()
+        if file.suffix.lower() in SLICE_SUFFIXES and not file.name.startswith(".")
+    }
     kinds = {"PNG" if file.suffix.lower() == ".png" else "TIFF" for file in slices.values()}
     if len(kinds) != 1:
         raise VolumeError(
@@ -147,6 +149,15 @@ def _slice_files(folder: Path) -> list[Path]:
             f"{' and '.join(sorted(kinds)) or 'none'}. Move the others away."
         )
     return [slices[name] for name in natural_order(slices)]
+
+
+def _warn_of_others(folder: Path) -> None:
+    """Say which images of a folder are not read."""
+    names = [file.name for file in folder.iterdir() if not file.name.startswith(".")]
+    others = [name for name in names if Path(name).suffix.lower() in _OTHER_IMAGES]
+    if others:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        _logger.warning("%r holds %s%s, which is not read", str(folder), min(others), more)
 
 
 def _header(file: Path) -> _Header:

@@ -13,6 +13,7 @@ import zarr
 from emds.geometry import Triple
 from emds.io.ome import OmeVersion, build_label_list, build_multiscale
 from emds.io.output import Claim, PendingOutput, remove
+from emds.io.seal import keep_metadata, mend_metadata, seal
 from emds.io.source import Role
 from emds.io.volume import Nanometres
 from emds.io.writable import ArraySpec, as_json, clipped_chunks
@@ -52,7 +53,9 @@ class Container:
         self._output = PendingOutput(target, overwrite=overwrite, folder=True, claim=claim)
         self._folder = self._output.partial
         try:
-            if not self._output.is_set_up:
+            if self._output.is_set_up:
+                mend_metadata(self._folder, self.work_folder, absent=True)
+            else:
                 for path in self._folder.iterdir():
                     remove(path)
             # Mode "a" keeps the folder that was just claimed; "w" would remove and remake it.
@@ -60,7 +63,10 @@ class Container:
                 str(self._folder), mode="a", zarr_format=3 if ome_version == "0.5" else 2
             )
         except BaseException:
-            self._output.abort()
+            if claim == "new":
+                self._output.abort()
+            else:  # it is not this process's to remove
+                self._output.leave()
             raise
         self._images: dict[str, ZarrImage] = {}
         self._root_attributes: dict[str, Any] = {}
@@ -168,6 +174,10 @@ class Container:
             if name not in but_for
         )
 
+    def keep_metadata(self) -> None:
+        """Keep a copy of what is set up, so that damage to it is mended; before the record."""
+        keep_metadata(self._folder, self.work_folder)
+
     def set_up(self) -> None:
         """Let others in who share the container; call it once the record is written."""
         self._output.set_up()
@@ -222,8 +232,11 @@ class Container:
         """Finish the container and give it its final name."""
         for image in self._images.values():
             image.check_whole()
+        if self.is_set_up:
+            mend_metadata(self._folder, self.work_folder, absent=False)
         for path in self._folder.rglob("*.partial"):
             remove(path)  # what a process that was killed had half written
+        seal(self._folder)
         self._output.commit()
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import numpy as np
 from emds.io import Container, Volume
 from emds.stages.job import Job
 from emds.stages.tables import Tables
+from emds.stages.witness import Witness
 
 if TYPE_CHECKING:
     from emds.io.zarr_image import ZarrImage
@@ -38,6 +39,8 @@ class Arrays:
         The neurons.
     tables : Tables
         Gone when the run ends.
+    witness : Witness
+        Told what each block reads of the inputs.
     """
 
     predictions: list[ZarrImage]
@@ -45,6 +48,7 @@ class Arrays:
     fragments: ZarrImage | None
     labels: ZarrImage | None
     tables: Tables
+    witness: Witness = field(default_factory=Witness)
 
 
 def create_arrays(container: Container, job: Job) -> Arrays:

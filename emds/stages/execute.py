@@ -13,7 +13,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from emds.errors import UsageError
+from emds.errors import InterruptedRunError, UsageError
 from emds.execution import (
     DoneLog,
     Execution,
@@ -24,10 +24,12 @@ from emds.execution import (
     wait_for_workers,
 )
 from emds.io import Container, Volume, create_container, open_volume
+from emds.io.listing import list_files
 from emds.io.output import RUN_FILE, Claim, run_file_of
 from emds.signals import stop_signal
 from emds.stages.arrays import Arrays, create_arrays, temporary_images
 from emds.stages.estimate import check_disk
+from emds.stages.inputs import Inputs, VerifyInput
 from emds.stages.job import Job, Request, open_inputs, prepare
 from emds.stages.phases import phases_of
 from emds.stages.provenance import refuse_own_input
@@ -44,6 +46,8 @@ def execute(
     execution: Execution | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    verify_input: VerifyInput = "files",
+    again: str | None = None,
     progress: Progress | None = None,
 ) -> str:
     """Do what was asked for, or a shard of it, and return where the output is.
@@ -63,13 +67,21 @@ def execute(
         Continue a run that was stopped or killed.
     overwrite : bool
         An existing output may be replaced.
+    verify_input : {"files", "full"}
+        What to read again at the beginning and at the end, to be sure that all blocks were made
+        from the same input: where its files have other sizes or times than when a block was
+        made, or everything.
+    again : str, optional
+        Which command goes on with the run, for messages.
     progress : callable, optional
         Told (blocks done, blocks, what).
 
     Raises
     ------
     DataError, UsageError, CheckpointError
-        Whatever is wrong with inputs, options or the model; nothing has been written then.
+        Whatever is wrong with inputs, options or the model; nothing has been written then. Or
+        the input was changed while the run, or one that it goes on with, read it; the blocks are
+        kept then.
     OutputExistsError
         The output is there, or was begun by another run.
     IncompleteError
@@ -88,6 +100,7 @@ def execute(
     record = run_file_of(Path(out))
     if (resume or shard is not None) and record.is_file():
         request = request.with_blocks_of(Request.from_dict(RunRecord.load(record).request))
+    began = list_files(source, mask)
     job = prepare(request, source, mask)
     refuse_own_input(out, source, mask)
     begins = overwrite or not record.is_file()
@@ -96,25 +109,36 @@ def execute(
     elif overwrite:
         wait_for_workers(record.parent)
     claim: Claim = "share" if shard is not None else "resume" if resume else "new"
-    container = create_container(out, overwrite=overwrite, claim=claim)
-    try:
-        arrays = _set_up(container, job)
-        if begins:
-            warn_if_unfamiliar(job)  # not once more when the run is taken up again
-        with stop_signal() as stop:
-            runner = Runner(container, job, arrays, execution, stop, progress or _silent)
+    again = again or "the same command" + " and --resume" * (shard is None)
+    with stop_signal() as stop:
+        container = create_container(out, overwrite=overwrite, claim=claim)
+        try:
+            arrays = _set_up(container, job)
+            if begins:
+                warn_if_unfamiliar(job)  # not once more when the run is taken up again
+            inputs = Inputs(job, began, container.work_folder / "inputs")
+            told = progress or _silent
+            runner = Runner(container, job, arrays, execution, inputs, stop, told, again)
             if shard is None:
-                _complete(runner)
+                _complete(runner, verify_input)
             elif not _finishing(container).read():
+                runner.verify_inputs(verify_input)
                 runner.do_phases()
-    except BaseException:
-        if claim != "new" or any((container.work_folder / "done").glob("*/*")):
-            container.leave()
-        raise
-    finally:
-        if shard is not None:
-            container.leave()
-        container.close()
+                runner.verify_inputs(verify_input)
+        except BaseException as error:
+            is_stop = isinstance(error, InterruptedRunError | KeyboardInterrupt)
+            begun = any((container.work_folder / "done").glob("*/*"))
+            if claim != "new" or begun or (is_stop and container.is_set_up):
+                container.leave()
+                if isinstance(error, KeyboardInterrupt):
+                    raise stop.error(
+                        f"at once; the blocks that are done are kept. Continue with {again}."
+                    ) from error
+            raise
+        finally:
+            if shard is not None:
+                container.leave()
+            container.close()
     return str(out)
 
 
@@ -123,6 +147,7 @@ def merge(
     *,
     workers: int = 1,
     launcher: Sequence[str] = (),
+    verify_input: VerifyInput = "files",
     progress: Progress | None = None,
 ) -> str:
     """Do what shards have left undone, and give the output its name.
@@ -131,7 +156,7 @@ def merge(
     ----------
     out : str or Path
         What the shards were told to write.
-    workers, launcher, progress
+    workers, launcher, verify_input, progress
         As in `execute`.
 
     Raises
@@ -153,6 +178,8 @@ def merge(
             out,
             execution=Execution(workers, tuple(launcher)),
             resume=True,
+            verify_input=verify_input,
+            again="the same command",
             progress=progress,
         )
 
@@ -171,7 +198,10 @@ def take_part(out: str | Path, threads: int | None = None) -> None:
     folder = container.work_folder
     record = RunRecord.load(folder / RUN_FILE)
     request = Request.from_dict(record.request)
-    job = prepare(request, *open_inputs(request))
+    source, mask = open_inputs(request)
+    began = list_files(source, mask)
+    job = prepare(request, source, mask)
+    inputs = Inputs(job, began, folder / "inputs")
     record.refuse_other(job.identity(), str(out))
     arrays = create_arrays(container, job)
     if threads is not None and job.model is not None:
@@ -182,7 +212,7 @@ def take_part(out: str | Path, threads: int | None = None) -> None:
     for name, context in each_phase():
         notes = Notes(folder, name)
         # Between phases there is nothing in hand, and a signal may end this process at once.
-        with at_work(folder), stop_signal() as stop, notes.log() as log:
+        with at_work(folder), stop_signal() as stop, notes.log(inputs.seen_by(arrays)) as log:
             take_blocks(
                 context,
                 begin=partial(phases[name].begin, job, arrays),
@@ -207,6 +237,7 @@ def _set_up(container: Container, job: Job) -> Arrays:
         arrays = create_arrays(container, job)
     else:
         arrays = create_arrays(container, job)
+        container.keep_metadata()
         RunRecord(job.settled().to_dict(), job.identity()).save(path)
     container.set_up()
     wait_for_workers(container.work_folder)
@@ -214,15 +245,17 @@ def _set_up(container: Container, job: Job) -> Arrays:
     return arrays
 
 
-def _complete(runner: Runner) -> None:
+def _complete(runner: Runner, verify_input: VerifyInput) -> None:
     """Do what is left, drop what was needed on the way, and give the output its name."""
     container, temporary = runner.container, temporary_images(runner.job)
     with _finishing(container) as finishing:
         if finishing.read() and not container.is_whole(but_for=temporary):
             finishing.clear()  # a result was lost since: begin with what is left
         if not finishing.read():
+            runner.verify_inputs(verify_input)
             runner.do_phases()
             runner.check_whole()
+            runner.verify_inputs(verify_input)
             finishing.append(0)  # from here on, what is temporary may be missing
     for name in temporary:
         container.remove_image(name)

@@ -29,6 +29,9 @@ class Phase:
         Takes (job, arrays, block); says whether all that a block writes is on disk.
     box : callable or None
         Takes (job, block); where in the output it lies.
+    seen : callable or None
+        Takes (job, block), and returns the hash of what the inputs of the run hold now where the
+        block reads them; None where no block reads them.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Phase:
     count: int
     is_there: Callable[[Job, Arrays, int], bool]
     box: Callable[[Job, int], Roi] | None = None
+    seen: Callable[[Job, int], str] | None = None
 
 
 def phases_of(job: Job) -> list[Phase]:
@@ -50,7 +54,7 @@ def phases_of(job: Job) -> list[Phase]:
 
 
 def _prediction(job: Job) -> Phase:
-    from emds.stages.predict import predicting
+    from emds.stages.predict import predicting, seen_of_block
 
     assert job.model is not None
     plan = job.model.plan
@@ -62,7 +66,9 @@ def _prediction(job: Job) -> Phase:
     def is_there(job: Job, arrays: Arrays, block: int) -> bool:
         return all(array.is_written(box(job, block)) for array in arrays.predictions)
 
-    return Phase("predict", "blocks predicted", predicting, len(blocks), is_there, box)
+    return Phase(
+        "predict", "blocks predicted", predicting, len(blocks), is_there, box, seen_of_block
+    )
 
 
 def _labelling(job: Job) -> list[Phase]:
@@ -91,8 +97,14 @@ def _labelling(job: Job) -> list[Phase]:
         named = (arrays.tables.has("segments", block.index) for block in plan.blocks)
         return arrays.tables.has_column("segment_sizes") and all(named)
 
+    given = segment.seen_of_connected if job.model is None else None
+    first = given and segment.seen_of_contracted
+    if job.mask is not None:
+        first = segment.seen_of_contracted
     phases = [
-        Phase("contract", "blocks segmented", segment.contracting, count, has_fragments, box),
+        Phase(
+            "contract", "blocks segmented", segment.contracting, count, has_fragments, box, first
+        ),
         Phase("number", "fragments numbered", segment.numbering, 1, has_column("starts")),
     ]
     if plan.settings.stitch == "overlap":
@@ -102,13 +114,17 @@ def _labelling(job: Job) -> list[Phase]:
     elif not plan.independent:
         phases.append(
             Phase(
-                "connect", "blocks connected", segment.connecting, count, has_table("connect"), box
+                *("connect", "blocks connected", segment.connecting, count),
+                *(has_table("connect"), box, given),
             )
         )
     phases.append(Phase("solve", "graph solved", segment.solving, 1, is_solved))
     if plan.settings.min_size > 1 and not plan.independent:
         phases += [
-            Phase("touch", "blocks measured", segment.touching, count, has_table("touch"), box),
+            Phase(
+                *("touch", "blocks measured", segment.touching, count),
+                *(has_table("touch"), box, given),
+            ),
             Phase("absorb", "small segments joined", segment.absorbing, 1, has_column("joined")),
         ]
     if plan.settings.link_sections is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -17,10 +18,11 @@ from emds.segmentation.affinities import quantize
 from emds.segmentation.bias import add_to_logits
 from emds.stages.arrays import Arrays
 from emds.stages.job import Job
+from emds.stages.witness import hash_of
 from emds.symmetry import SYMMETRIES
 from emds.tiling.average import IMAGE, AveragedPredictor
 from emds.tiling.predict import NetworkPredictor
-from emds.tiling.stream import stream_blocks
+from emds.tiling.stream import hull_of, stream_blocks
 
 
 def predicting(job: Job, arrays: Arrays, worker: int) -> BlockWork:
@@ -55,13 +57,23 @@ def predicting(job: Job, arrays: Arrays, worker: int) -> BlockWork:
             first += array.channels or 1
 
     def work(blocks: Iterator[int], done: Callable[[int], None]) -> None:
+        read: deque[NDArray[Any]] = deque()  # in the order in which blocks are written
+
         def write(block: Block, values: NDArray[np.float32]) -> None:
+            arrays.witness.saw(block.index, read.popleft())
             store(block, values)
             done(block.index)
 
-        predict_blocks(job, predictor, (every[n] for n in blocks), write)
+        predict_blocks(job, predictor, (every[n] for n in blocks), write, read.append)
 
     return work
+
+
+def seen_of_block(job: Job, number: int) -> str:
+    """Return the hash of what the input holds now where a block is predicted from it."""
+    assert job.model is not None
+    plan, halo = job.model.plan, int(job.model.checkpoint.architecture.get("in_slices", 1)) // 2
+    return hash_of(read_padded(job.source, hull_of(plan.grid, plan.blocks()[number], halo)))
 
 
 def predict_blocks(
@@ -69,6 +81,7 @@ def predict_blocks(
     predictor: AveragedPredictor,
     blocks: Iterable[Block],
     write: Callable[[Block, NDArray[np.float32]], None],
+    seen: Callable[[NDArray[Any]], None] = lambda grey: None,
 ) -> None:
     """Apply the network of a job to blocks of ``job.model.plan``.
 
@@ -83,6 +96,8 @@ def predict_blocks(
     write : callable
         Takes a block and its (channels, z, y, x) values, the affinities still as the network gave
         them, without the bias of the checkpoint; see `emds.tiling.stream.stream_blocks`.
+    seen : callable
+        Told the grey values that are read for each block, in order.
 
     Raises
     ------
@@ -92,7 +107,9 @@ def predict_blocks(
     assert job.model is not None
 
     def read(roi: Roi) -> NDArray[Any]:
-        return read_padded(job.source, roi)
+        grey = read_padded(job.source, roi)
+        seen(grey)
+        return grey
 
     def check(block: Block, values: NDArray[np.float32]) -> None:
         roi = block.write_roi

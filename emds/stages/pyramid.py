@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from emds.errors import IncompleteError, InterruptedRunError
+from emds.errors import IncompleteError
 from emds.execution import DoneLog, each_in_threads, run_blocks
 from emds.geometry import Roi, Triple, iter_blocks
 from emds.io import Volume
@@ -18,7 +17,7 @@ from emds.io.unfinished import refuse_unfinished
 from emds.memory import threads_within
 from emds.numbers import Levels, checked
 from emds.pyramid import Level, mean_of_windows, mode_of_windows, plan_levels
-from emds.signals import stop_signal
+from emds.signals import Stop, stop_signal
 
 Progress = Callable[[int, int, str], None]
 
@@ -117,9 +116,7 @@ def _shapes(image: GrowingImage) -> list[Triple]:
     return shapes
 
 
-def _make(
-    image: GrowingImage, level: Level, stop: threading.Event, progress: Progress | None
-) -> None:
+def _make(image: GrowingImage, level: Level, stop: Stop, progress: Progress | None) -> None:
     """Make the next level of an image, chunk by chunk, up to naming it in the metadata."""
     reduce = _REDUCE[image.role][1]
     target = image.begin(level.shape)
@@ -148,9 +145,9 @@ def _make(
     if failures:
         raise IncompleteError(_describe(failures, boxes, what))
     if len(done) < len(boxes):
-        raise InterruptedRunError(
-            f"stopped by a signal with {len(boxes) - len(done)} {what} to do. Continue with the "
-            "same command; until then the level is not seen."
+        raise stop.error(
+            f"with {len(boxes) - len(done)} {what} to do. Continue with the same command; until "
+            "then the level is not seen."
         )
     image.settle(target)
 

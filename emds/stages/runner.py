@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,7 +12,10 @@ from pathlib import Path
 from emds.errors import EmdsError, IncompleteError, InterruptedRunError
 from emds.execution import Crew, DoneLog, Execution, Failures, run_blocks, wait_for_workers
 from emds.io import Container
+from emds.io.output import partial_of
+from emds.signals import Stop
 from emds.stages.arrays import Arrays
+from emds.stages.inputs import Inputs, VerifyInput
 from emds.stages.job import Job
 from emds.stages.phases import Phase, phases_of
 
@@ -29,9 +31,9 @@ class Notes:
     work_folder: Path
     phase: str
 
-    def log(self) -> DoneLog:
-        """Return the log of blocks that are done."""
-        return DoneLog(self.work_folder / "done" / self.phase)
+    def log(self, made_from: Callable[[int], tuple[str, str]] = lambda block: ("", "")) -> DoneLog:
+        """Return the log of blocks that are done; for writing, with what they were made from."""
+        return DoneLog(self.work_folder / "done" / self.phase, made_from)
 
     def note_failure(self, block: int, error: EmdsError) -> None:
         """Say why a block failed."""
@@ -42,7 +44,7 @@ class Notes:
     def failure(self, block: int) -> str | None:
         """Return why a block failed, if anybody said so."""
         path = self._failure(block)
-        return path.read_text(encoding="utf-8") if path.exists() else None
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
 
     def _failure(self, block: int) -> Path:
         return self.work_folder / "failed" / self.phase / f"{block}.txt"
@@ -62,18 +64,24 @@ class Runner:
         What is read and written.
     execution : Execution
         Among how many processes.
-    stop : threading.Event
+    inputs : Inputs
+        The inputs of the job, as this process found them.
+    stop : Stop
         Set when a signal asks to stop.
     progress : callable
         Told (blocks done, blocks, what).
+    again : str
+        Which command goes on with the run.
     """
 
     container: Container
     job: Job
     arrays: Arrays
     execution: Execution
-    stop: threading.Event
+    inputs: Inputs
+    stop: Stop
     progress: Progress
+    again: str = "the same command and --resume"
 
     def do_phases(self) -> None:
         """Do all phases, or a shard's part of the first that is not done."""
@@ -84,6 +92,11 @@ class Runner:
                     self._do_phase(phase, done, crew)
                     if self.execution.shard is not None:
                         return
+
+    def verify_inputs(self, how: VerifyInput) -> None:
+        """Refuse to go on if blocks were made from another input; see `Inputs.verify`."""
+        notes = [(phase, self._notes(phase).log) for phase in phases_of(self.job)]
+        self.inputs.verify(notes, how, self.stop, self.progress)
 
     def check_whole(self) -> None:
         """Refuse to call an output complete of which something was lost while it was made.
@@ -99,7 +112,7 @@ class Runner:
                 raise IncompleteError(
                     f"{lost} of {phase.count} {phase.what} were lost from "
                     f"{self.container.location} while the run went on. Make them again with "
-                    "--resume."
+                    f"{self.again}."
                 )
 
     def _do_phase(self, phase: Phase, done: set[int], crew: Crew | None) -> None:
@@ -111,6 +124,8 @@ class Runner:
         ]
         if not pending:
             return
+        if self.stop.is_set():
+            raise self._stopped(phase, len(pending))
         self.progress(len(done), phase.count, phase.what)
         if crew is not None and phase.count > 1:
             failures = self._among_workers(crew, phase, pending)
@@ -118,16 +133,19 @@ class Runner:
             failures = self._here(phase, pending, len(done))
         left = set(pending) - self._done(phase) - failures.keys()
         if left and self.stop.is_set():
-            raise InterruptedRunError(
-                f"stopped by a signal with {len(left)} blocks to do ({phase.what}). Continue with "
-                "the same command and --resume."
-            )
+            raise self._stopped(phase, len(left))
         failures |= dict.fromkeys(left, "the process that worked on it ended")
         if failures:
             raise IncompleteError(self._describe(phase, failures))
 
+    def _stopped(self, phase: Phase, left: int) -> InterruptedRunError:
+        return self.stop.error(
+            f"with {left} blocks to do ({phase.what}); those that are done are kept in "
+            f"{partial_of(Path(self.container.location))}. Continue with {self.again}."
+        )
+
     def _here(self, phase: Phase, pending: Sequence[int], done: int) -> Failures:
-        with self._notes(phase).log() as log:
+        with self._notes(phase).log(self.inputs.seen_by(self.arrays)) as log:
 
             def finish(block: int) -> None:
                 nonlocal done
@@ -148,13 +166,13 @@ class Runner:
 
     def _among_workers(self, crew: Crew, phase: Phase, pending: Sequence[int]) -> Failures:
         notes, folder = self._notes(phase), self.container.work_folder
-        crew.share(
-            phase.name,
-            phase.count,
-            pending,
-            stop=self.stop,
-            on_poll=lambda: self.progress(len(notes.log().read()), phase.count, phase.what),
-        )
+
+        def look() -> None:
+            if self.stop.is_set():
+                (folder / "stop").touch()
+            self.progress(len(notes.log().read()), phase.count, phase.what)
+
+        crew.share(phase.name, phase.count, pending, stop=self.stop, on_poll=look)
         if self.stop.is_set():
             (folder / "stop").touch()
         wait_for_workers(folder)
@@ -183,5 +201,5 @@ class Runner:
             lines.append(f"\n  and {len(failures) - _LISTED} more")
         return (
             f"{len(failures)} of {phase.count} blocks could not be done ({phase.what}); the others "
-            f"are kept. Mend the cause and continue with --resume.{''.join(lines)}"
+            f"are kept. Mend the cause and continue with {self.again}.{''.join(lines)}"
         )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emds.execution import BlockWork, each
-from emds.geometry import Roi
+from emds.geometry import Block, Roi
 from emds.segmentation.blockwise import (
     connect_block,
     contacts_of_block,
@@ -52,6 +52,7 @@ from emds.stages.groups import (
 from emds.stages.job import Job
 from emds.stages.label import LabelPlan
 from emds.stages.tables import Tables
+from emds.stages.witness import hash_of
 
 
 def contracting(job: Job, arrays: Arrays, worker: int) -> BlockWork:
@@ -61,10 +62,10 @@ def contracting(job: Job, arrays: Arrays, worker: int) -> BlockWork:
     def do(number: int) -> None:
         block = plan.blocks[number]
         exact = plan.settings.stitch == "exact"
-        box = plan.scheme.contract_roi(block) if exact else plan.scheme.node_roi(block)
-        read = plan.inside(box)
-        affinities = _there(arrays.affinities).read(read)
-        mask = None if job.mask is None else job.mask.read(read) != 0
+        box = _contract_roi(plan, block)
+        affinities = _there(arrays.affinities).read(plan.inside(box))
+        mask = _mask(job, plan.inside(box))
+        arrays.witness.saw(number, *_inputs(job, affinities, mask))
         if number == 0:
             warn_if_inverted(affinities, plan.scheme.spec, mask)
         if exact and not plan.scheme.independent:
@@ -81,6 +82,39 @@ def contracting(job: Job, arrays: Arrays, worker: int) -> BlockWork:
             arrays.tables.save("clusters", number, clusters=found.clusters)
 
     return each(do)
+
+
+def seen_of_contracted(job: Job, number: int) -> str:
+    """Return the hash of what the inputs hold now where a block's fragments are found in them."""
+    plan = _plan(job)
+    box = plan.inside(_contract_roi(plan, plan.blocks[number]))
+    affinities = None if job.model else job.source.read(box)
+    return hash_of(*_inputs(job, affinities, _mask(job, box)))
+
+
+def seen_of_connected(job: Job, number: int) -> str:
+    """Return the hash of the affinities of the input where a block's edges are found in them."""
+    plan = _plan(job)
+    box = plan.inside(plan.scheme.connect_roi(plan.blocks[number]))
+    return hash_of(*_inputs(job, job.source.read(box)))
+
+
+def _contract_roi(plan: LabelPlan, block: Block) -> Roi:
+    exact = plan.settings.stitch == "exact"
+    return plan.scheme.contract_roi(block) if exact else plan.scheme.node_roi(block)
+
+
+def _mask(job: Job, box: Roi) -> NDArray[np.bool_] | None:
+    inside: NDArray[np.bool_] | None = None if job.mask is None else job.mask.read(box) != 0
+    return inside
+
+
+def _inputs(
+    job: Job, affinities: NDArray[Any] | None, mask: NDArray[np.bool_] | None = None
+) -> list[NDArray[Any]]:
+    """Return those of the arrays that come from outside: affinities may be of the run itself."""
+    given = (None if job.model else affinities, mask)
+    return [values for values in given if values is not None]
 
 
 def _segmented(
@@ -129,8 +163,10 @@ def connecting(job: Job, arrays: Arrays, worker: int) -> BlockWork:
     def do(number: int) -> None:
         block = plan.blocks[number]
         read = plan.inside(plan.scheme.connect_roi(block))
+        affinities = _there(arrays.affinities).read(read)
+        arrays.witness.saw(number, *_inputs(job, affinities))
         graph = connect_block(
-            _there(arrays.affinities).read(read),
+            affinities,
             _there(arrays.fragments).read(read),
             plan.scheme,
             block,
@@ -193,8 +229,10 @@ def touching(job: Job, arrays: Arrays, worker: int) -> BlockWork:
     def do(number: int) -> None:
         block = plan.blocks[number]
         read = plan.inside(plan.scheme.connect_roi(block))
+        affinities = _there(arrays.affinities).read(read)
+        arrays.witness.saw(number, *_inputs(job, affinities))
         contacts = contacts_of_block(
-            _there(arrays.affinities).read(read),
+            affinities,
             _there(arrays.fragments).read(read),
             plan.scheme,
             block,

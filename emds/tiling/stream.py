@@ -88,6 +88,12 @@ def stream_blocks(
             _wait_for(*writing)
 
 
+def hull_of(grid: TileGrid, block: Block, halo: int) -> Roi:
+    """Return the box of the volume that the tiles of a block see; it may stick out."""
+    tiles = grid.tiles_meeting(block.write_roi)
+    return Roi.between(tiles[0].offset, tiles[-1].end).grow((halo, 0, 0))
+
+
 def _predict_block(
     roi: Roi,
     tiles: list[Roi],
@@ -123,7 +129,7 @@ def _read_ahead(
     waiting: tuple[Block, list[Roi], Roi, Future[NDArray[Any]]] | None = None
     for block in blocks:
         tiles = grid.tiles_meeting(block.write_roi)
-        hull = Roi.between(tiles[0].offset, tiles[-1].end).grow((halo, 0, 0))
+        hull = hull_of(grid, block, halo)
         upcoming = (block, tiles, hull, reader.submit(read, hull))
         if waiting is not None:
             yield (*waiting[:3], _wait_for(waiting[0], waiting[3]))

@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
 from torch import Tensor
 
 from emds.config import TrainConfig
-from emds.errors import DataError, InterruptedRunError
+from emds.errors import DataError
 from emds.geometry import middle
 from emds.networks.joint import JointNetwork, Prediction
 from emds.networks.losses import image_loss
@@ -68,7 +68,7 @@ def adapt(
     Raises
     ------
     InterruptedRunError
-        On SIGTERM or SIGUSR1, after the state was saved.
+        On a signal (see `emds.signals`), after the state was saved.
     """
     state.network.eval()
     parent = parent.eval().keep_only(("affinities",))
@@ -88,9 +88,9 @@ def adapt(
             if done or stop.is_set() or state.step % config.save_every == 0:
                 state.save(folder.state, identity)
             if stop.is_set() and not done:
-                raise InterruptedRunError(
-                    f"stopped by a signal at step {state.step} of {config.steps}; the state is "
-                    f"saved in {folder.path}. Continue with --resume."
+                raise stop.error(
+                    f"at step {state.step} of {config.steps}; the state is saved in {folder.path}. "
+                    "Continue with --resume."
                 )
 
 

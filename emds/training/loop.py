@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from emds.config import TrainConfig
-from emds.errors import DataError, InterruptedRunError
+from emds.errors import DataError
 from emds.files import write_text
 from emds.geometry import Triple, middle
 from emds.networks.device import place
@@ -101,7 +101,7 @@ def train(
     Raises
     ------
     InterruptedRunError
-        On SIGTERM or SIGUSR1, after the state was saved.
+        On a signal (see `emds.signals`), after the state was saved.
     """
     stored = config.model_dump(mode="json")
     started = time.monotonic() - state.seconds
@@ -133,9 +133,9 @@ def train(
                 save("last", state)
                 state.save(folder.state, stored)  # the last of all: what came before is made again
             if stop.is_set() and not done:
-                raise InterruptedRunError(
-                    f"stopped by a signal at step {state.step} of {config.steps}; the state is "
-                    f"saved in {folder.path}. Continue with --resume."
+                raise stop.error(
+                    f"at step {state.step} of {config.steps}; the state is saved in {folder.path}. "
+                    "Continue with --resume."
                 )
 
 

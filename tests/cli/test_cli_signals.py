@@ -2,12 +2,15 @@
 
 import json
 import os
+import random
+import re
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+from small_runs import contents, write_checkpoint, write_grey
 
 TRAIN = (
     *("train", "raw.tif", "labels.tif", "--device", "cpu", "--out", "run", "--preset", "cpu"),
@@ -16,7 +19,7 @@ TRAIN = (
 )
 
 
-def start(*arguments):
+def start(*arguments, **how):
     return subprocess.Popen(
         [sys.executable, "-m", "emds", *arguments],
         stdout=subprocess.PIPE,
@@ -25,6 +28,7 @@ def start(*arguments):
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         # A shell that runs the tests in the background has its children ignore Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        **how,
     )
 
 
@@ -84,11 +88,49 @@ def test_killed_stopped_and_resumed_the_curve_is_that_of_an_uninterrupted_run(pl
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_quietly_with_130(place):
+def test_ctrl_c_in_training_saves_and_ends_with_130(place):
     child = start(*TRAIN, "--steps", "100000")
-    wait_for(place / "run/metrics.jsonl", child)
+    wait_for_step(place, child, 3)
     child.send_signal(signal.SIGINT)
     _, stderr = child.communicate(timeout=120)
     assert child.returncode == 130, stderr
-    assert stderr.splitlines()[-1] == "emds: error: stopped by Ctrl-C."
+    assert re.search(r"error: stopped by Ctrl-C at step \d+ of 100000; the state is saved", stderr)
+    assert stderr.splitlines()[-1].endswith("Continue with --resume.")
     assert "Traceback" not in stderr
+    assert (place / "run/state.pt").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "workers"])
+def test_a_run_stopped_at_any_moment_says_how_to_go_on_and_does(place, workers):
+    """By any of the signals, sent to it alone or to all its processes."""
+    rng = random.Random(len(workers))
+    grey, model = write_grey(place / "grey.zarr"), write_checkpoint(place / "model.pt")
+    words = ["run", str(grey), "-m", str(model), "--device", "cpu", "--quiet", "--tile"]
+    words += [*["1", "16", "16"], "--overlap", *["0", "8", "0"], *workers]
+    words += ["--block-shape", *["16", "24", "16"], "--label-block-shape", *["16", "24", "16"]]
+    began = time.monotonic()
+    (place / "whole").mkdir()
+    finish(*words, "--out", "whole/out.zarr")
+    usual = time.monotonic() - began
+    stopped = 0
+    for number in range(15):
+        folder = place / str(number)
+        folder.mkdir()
+        out, partial = folder / "out.zarr", folder / "out.zarr.partial"
+        child = start(*words, "--out", str(out), start_new_session=True)
+        time.sleep(rng.uniform(0.3, 1) * usual)
+        sent = rng.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+        if child.poll() is None:
+            rng.choice([os.kill, os.killpg])(child.pid, sent)
+        _, stderr = child.communicate(timeout=300)
+        assert child.returncode in (0, 130 if sent == signal.SIGINT else 75), (sent, stderr)
+        assert "Traceback" not in stderr
+        assert out.exists() == (child.returncode == 0)
+        if partial.exists():
+            stopped += 1
+            assert "--resume" in stderr.splitlines()[-1]
+        if not out.exists():
+            finish(*words, "--out", str(out), *(["--resume"] * partial.exists()))
+        assert contents(out) == contents(place / "whole/out.zarr"), (number, sent)
+    assert stopped > 4, "test invalid"

@@ -140,8 +140,8 @@ def reproduce(plan: Plan, progress: Progress | None = None) -> Results:
     Raises
     ------
     InterruptedRunError
-        On SIGTERM or SIGUSR1, after the training's state was saved and the results of what is
-        done were written.
+        On a signal (see `emds.signals`), after the training's state was saved and the results of
+        what is done were written.
     IncompleteError
         If tasks failed, after all that does not need them was done and its results were written.
         Each was tried once, by this process.
@@ -161,8 +161,8 @@ def reproduce(plan: Plan, progress: Progress | None = None) -> Results:
                 write_results(plan)  # so that a long plan can be watched
         results = write_results(plan)
     if possible:
-        raise InterruptedRunError(
-            f"stopped by a signal with {len(possible) + len(closed)} of {len(plan.tasks)} tasks "
+        raise stop.error(
+            f"with {len(possible) + len(closed)} of {len(plan.tasks)} tasks "
             f"left; what was done is kept in {plan.place.out}. The same command continues."
         )
     if closed:
