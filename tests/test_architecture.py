@@ -63,6 +63,7 @@ MAY_IMPORT = {
     "config": set(),
     "geometry": set(),
     "errors": set(),
+    "files": set(),
     "kernels": set(),
     "memory": set(),
     "numbers": set(),

@@ -66,7 +66,7 @@ def test_a_task_outside_its_array_is_refused() -> None:
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ({"workers": 0}, "1 or more, not 0"),
+        ({"workers": 0}, "at least 1, not 0"),
         ({"workers": 2, "shard": Shard(0, 2)}, "--shard"),
         ({"launcher": ("srun",), "shard": Shard(0, 2)}, "--launcher"),
     ],
