@@ -213,10 +213,9 @@ LabelBlockShape = Annotated[
 ]
 
 StitchMode = Annotated[
-    Literal["exact", "overlap", "none"],
+    Literal["exact", "none"],
     typer.Option(
-        help="exact: the labels of the whole volume, whatever the blocks. overlap: join what "
-        "covers the same voxels, an approximation for graphs too large. none: leave blocks apart.",
+        help="exact: the labels of the whole volume, whatever the blocks. none: leave blocks apart."
     ),
 ]
 

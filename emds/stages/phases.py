@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from emds.execution import BlockWork
+from emds.execution import BlockWork, each
 from emds.geometry import Roi
 from emds.stages.arrays import Arrays
 from emds.stages.job import Job
+
+if TYPE_CHECKING:
+    from emds.segmentation.labeller import LabelPhase
+    from emds.segmentation.plan import LabelPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,57 +71,23 @@ def _prediction(job: Job) -> Phase:
 
 
 def _labelling(job: Job) -> list[Phase]:
-    from emds.stages import segment
+    from emds.segmentation.phases import label_phases
 
-    assert job.labels is not None
-    plan, count, box = job.labels, len(job.labels.blocks), segment.label_roi
+    plan = job.labels
+    assert plan is not None
+    return [_label_phase(phase, plan) for phase in label_phases(plan)]
 
-    def has_fragments(job: Job, arrays: Arrays, block: int) -> bool:
-        assert arrays.fragments is not None
-        written = arrays.fragments.is_written(box(job, block))
-        tables = ("contract", "clusters") if any(plan.scheme.halo) else ("contract",)
-        return written and all(arrays.tables.has(name, block) for name in tables)
 
-    def has_labels(job: Job, arrays: Arrays, block: int) -> bool:
-        assert arrays.labels is not None
-        return arrays.labels.is_written(box(job, block))
+def _label_phase(phase: LabelPhase, plan: LabelPlan) -> Phase:
+    """Return a phase of labelling as one of a run."""
 
-    def has_table(name: str) -> Callable[[Job, Arrays, int], bool]:
-        return lambda job, arrays, block: arrays.tables.has(name, block)
+    def begin(job: Job, arrays: Arrays, worker: int) -> BlockWork:
+        return each(phase.begin(plan, arrays.store(job)))
 
-    def has_column(name: str) -> Callable[[Job, Arrays, int], bool]:
-        return lambda job, arrays, block: arrays.tables.has_column(name)
+    def is_there(job: Job, arrays: Arrays, block: int) -> bool:
+        return phase.is_done(plan, arrays.store(job), block)
 
-    def is_solved(job: Job, arrays: Arrays, _: int) -> bool:
-        named = (arrays.tables.has("segments", block.index) for block in plan.blocks)
-        return arrays.tables.has_column("segment_sizes") and all(named)
-
-    phases = [
-        Phase("contract", "blocks segmented", segment.contracting, count, has_fragments, box),
-        Phase("number", "fragments numbered", segment.numbering, 1, has_column("starts")),
-    ]
-    if plan.settings.stitch == "overlap":
-        phases.append(
-            Phase("compare", "blocks compared", segment.comparing, count, has_table("compare"), box)
-        )
-    elif not plan.independent:
-        phases.append(
-            Phase(
-                "connect", "blocks connected", segment.connecting, count, has_table("connect"), box
-            )
-        )
-    phases.append(Phase("solve", "graph solved", segment.solving, 1, is_solved))
-    if plan.settings.min_size > 1 and not plan.independent:
-        phases += [
-            Phase("touch", "blocks measured", segment.touching, count, has_table("touch"), box),
-            Phase("absorb", "small segments joined", segment.absorbing, 1, has_column("joined")),
-        ]
-    if plan.settings.link_sections is not None:
-        phases += [
-            Phase(
-                "overlay", "blocks overlaid", segment.overlaying, count, has_table("overlay"), box
-            ),
-            Phase("link", "sections linked", segment.linking, 1, has_column("linked")),
-        ]
-    phases.append(Phase("relabel", "blocks labelled", segment.relabelling, count, has_labels, box))
-    return phases
+    if not phase.by_block:
+        return Phase(phase.name, phase.what, begin, 1, is_there)
+    count = len(plan.blocks)
+    return Phase(phase.name, phase.what, begin, count, is_there, lambda _, b: plan.label_roi(b))
