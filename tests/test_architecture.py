@@ -21,7 +21,7 @@ BASE = {"compare", "config", "errors", "geometry", "memory", "signals", "symmetr
 MAY_IMPORT = {
     "__init__": {"io", "networks", "noise", "segmentation", "stages"},
     "__main__": {"cli"},
-    "cli": {"execution", "io", "noise", "pretrained", "stages"},
+    "cli": {"execution", "io", "noise", "pretrained", "segmentation", "stages"},
     "stages": {
         "datasets",
         "demo",

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from emds.geometry import Triple
+from emds.segmentation.settings import LABELLERS
 
 NoiseKind = Literal["gaussian-poisson", "film", "gaussian", "poisson"]
 
@@ -166,6 +167,10 @@ Uncertainty = Annotated[
 Image = Annotated[
     Literal["fused", "coarse"],
     typer.Option(help="Which denoised image to write: the final or the denoiser's own."),
+]
+Labeller = Annotated[
+    Literal[tuple(LABELLERS)],  # type: ignore[valid-type]
+    typer.Option(help="The way from affinities to segments."),
 ]
 Backend = Annotated[
     Literal["numba", "elf"], typer.Option(help="Mutex watershed: ours, or the one of elf.")

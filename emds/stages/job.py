@@ -298,6 +298,7 @@ def _label_settings(
     return LabelSettings(
         mutex_strides=options.mutex_strides or mutex_strides,
         min_size=min_size if options.min_size is None else options.min_size,
+        labeller=options.labeller,
         backend=options.backend,
         stitch=options.stitch,
         link_sections=options.link_sections,

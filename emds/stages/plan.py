@@ -55,6 +55,8 @@ class InferenceOptions:
         the network sees several sections, and average.
     uncertainty : bool
         Also write the standard deviation of the image over those symmetries; needs `tta`.
+    labeller : str
+        The way from affinities to segments; see `emds.segmentation.settings.LABELLERS`.
     backend : {"numba", "elf"}
         Of the mutex watershed.
     stitch : {"exact", "none"}
@@ -89,6 +91,7 @@ class InferenceOptions:
     image: Literal["fused", "coarse"] = "fused"
     tta: bool = False
     uncertainty: bool = False
+    labeller: str = "mutex-watershed"
     backend: Backend = "numba"
     stitch: Stitch = "exact"
     mutex_strides: Triple | None = None

@@ -121,7 +121,7 @@ def contract_block(
         box=block.write_roi,
         mask=mask,
     )
-    return _measured(fragments, is_open, scheme, block)
+    return measured_block(fragments, is_open, scheme, block)
 
 
 def settled_block(
@@ -139,7 +139,7 @@ def settled_block(
         One of its blocks.
     """
     closed = np.zeros(int(labels.max(initial=0)), dtype=np.bool_)
-    return _measured(labels.astype(np.uint32), closed, scheme, block)
+    return measured_block(labels.astype(np.uint32), closed, scheme, block)
 
 
 def values_on(
@@ -218,9 +218,22 @@ def connect_block(
     )
 
 
-def _measured(
+def measured_block(
     fragments: NDArray[np.uint32], is_open: NDArray[np.bool_], scheme: BlockwiseScheme, block: Block
 ) -> Contraction:
+    """Measure the fragments of a block.
+
+    Parameters
+    ----------
+    fragments : (Z, Y, X) uint32
+        Ids 1..n of the voxels of the block; 0 where masked.
+    is_open : (n,) bool
+        Which of them may go on in other blocks.
+    scheme : BlockwiseScheme
+        The scheme.
+    block : Block
+        One of its blocks.
+    """
     offset = block.write_roi.relative_to(scheme.volume.offset).offset
     first_voxels, sizes = _measure(fragments, is_open.size, offset, scheme.volume.shape)
     return Contraction(fragments, Pieces(is_open, first_voxels, sizes))
