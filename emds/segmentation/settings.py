@@ -10,6 +10,7 @@ from emds.geometry import Triple
 
 LABELLERS = {
     "mutex-watershed": "emds.segmentation.labellers.mutex_watershed",
+    "connected-components": "emds.segmentation.labellers.connected_components",
 }
 """The ways from affinities to segments and their modules, see `emds.segmentation.labeller`."""
 
