@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from emds.geometry import Triple
 from emds.segmentation.settings import LABELLERS
+
+if TYPE_CHECKING:
+    LabellerName = str
+else:
+    LabellerName = Literal[tuple(LABELLERS)]
 
 NoiseKind = Literal["gaussian-poisson", "film", "gaussian", "poisson"]
 
@@ -169,7 +174,7 @@ Image = Annotated[
     typer.Option(help="Which denoised image to write: the final or the denoiser's own."),
 ]
 Labeller = Annotated[
-    Literal[tuple(LABELLERS)],  # type: ignore[valid-type]
+    LabellerName,
     typer.Option(help="The way from affinities to segments."),
 ]
 Backend = Annotated[
