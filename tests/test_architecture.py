@@ -30,6 +30,7 @@ MAY_IMPORT = {
         "metrics",
         "networks",
         "noise",
+        "pages",
         "pretrained",
         "pyramid",
         "segmentation",
@@ -39,7 +40,8 @@ MAY_IMPORT = {
     "training": {"networks", "noise", "segmentation"},
     "tiling": {"networks"},
     "datasets": {"io"},
-    "demo": set(),
+    "demo": {"pages"},
+    "pages": set(),
     "execution": set(),
     "io": set(),
     "metrics": set(),
@@ -66,12 +68,13 @@ HOME = {
     "daisy": {"execution"},
     "yaozarrs": {"io"},
     "tifffile": {"io"},
-    "imagecodecs": {"io"},
+    "imagecodecs": {"io", "pages"},
+    "jinja2": {"pages"},
     "h5py": {"io"},
     "numba": {"noise", "segmentation", "metrics", "pyramid", "demo"},
     "elf": {"segmentation"},
     "bioimage_cpp": {"segmentation"},
-    "skimage": {"metrics", "demo"},
+    "skimage": {"metrics", "pages"},
 }
 
 
