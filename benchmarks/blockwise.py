@@ -7,9 +7,9 @@ Everything runs in a process of its own, one after the other:
 
 - ``whole``: `mutex_watershed` on the array in memory; the global result;
 - ``run``: `emds.segment` from zarr to zarr, block by block, reading, tables and writing included;
-- ``scheme``: the same scheme on the array in memory;
+- ``memory``: the same phases on arrays and tables in memory;
 - ``bioimage``: bioimage-cpp on the array in memory, as float32;
-- ``overlap``, ``none``: `emds.segment` with these ways to stitch;
+- ``none``: `emds.segment` with blocks left apart;
 - ``elf_blockwise``, ``elf_stitch``: elf's `blockwise_mutex_watershed` and `stitch_segmentation`;
 - ``workers``: the command ``emds segment`` with one process and with two, by the clock.
 
@@ -35,12 +35,13 @@ from emds.geometry import Roi
 from emds.io import MemoryVolume, open_volume
 from emds.metrics import evaluate_segmentation
 from emds.segmentation.affinities import AffinitySpec
-from emds.segmentation.in_memory import blockwise_mutex_watershed
-from emds.segmentation.mutex_watershed import mutex_watershed
+from emds.segmentation.phases import label_affinities
+from emds.segmentation.settings import LabelSettings
+from emds.segmentation.watershed.mutex_watershed import mutex_watershed
 from emds.stages.inference import segment
 from emds.stages.plan import InferenceOptions
 
-OURS = ("whole", "run", "scheme", "overlap", "none")
+OURS = ("whole", "run", "memory", "none")
 PEERS = ("bioimage", "elf_blockwise", "elf_stitch")
 HALO = (4, 32, 32)
 
@@ -74,12 +75,11 @@ def make(way: str, values, volume, spec, strides, options, folder: Path):
     """Return what to time: a function of no arguments that gives labels."""
     if way == "whole":
         return lambda: mutex_watershed(values, spec, strides=strides)
-    if way == "scheme":
-        block_shape = tuple(options.block_shape)
-        return lambda: blockwise_mutex_watershed(
-            values, spec, block_shape=block_shape, strides=strides
+    if way == "memory":
+        return lambda: label_affinities(
+            values, spec, LabelSettings(strides), block_shape=tuple(options.block_shape)
         )
-    if way in ("run", "overlap", "none"):
+    if way in ("run", "none"):
         return lambda: run_emds(volume, options, folder, "exact" if way == "run" else way)
     if way == "bioimage":
         import bioimage_cpp
@@ -117,8 +117,8 @@ def measure(way: str, options) -> dict:
     small = volume.read(Roi.whole(tuple(min(n, 20) for n in volume.shape)))
     if way in OURS:
         mutex_watershed(small, spec, strides=strides)
-        blockwise_mutex_watershed(small, spec, block_shape=(8, 16, 16), strides=strides)
-    values = None if way in ("run", "overlap", "none") else volume.read()
+        label_affinities(small, spec, LabelSettings(strides), block_shape=(8, 16, 16))
+    values = None if way in ("run", "none") else volume.read()
     work = make(way, values, volume, spec, strides, options, folder)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started, clock = time.process_time(), time.perf_counter()

@@ -34,8 +34,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from emds.segmentation.affinities import AffinitySpec, affinities_from_labels, quantize
-from emds.segmentation.mutex_watershed import mutex_watershed
 from emds.segmentation.relabel import relabel_by_first_voxel
+from emds.segmentation.watershed.mutex_watershed import mutex_watershed
 
 SPEC = AffinitySpec(
     ((-1, 0, 0), (0, -1, 0), (0, 0, -1), (-2, 0, 0), (-3, 0, 0), (0, -5, 0), (0, 0, -5),

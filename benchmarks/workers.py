@@ -31,7 +31,7 @@ from scale import ATTRACTIVE, OFFSETS, RepeatedVolume, periodic_affinities
 from emds.geometry import iter_blocks
 from emds.io import create_volume
 from emds.segmentation.affinities import AffinitySpec
-from emds.segmentation.mutex_watershed import mutex_watershed
+from emds.segmentation.watershed.mutex_watershed import mutex_watershed
 
 BLOCK = ["64", "256", "256"]
 EMDS = [sys.executable, "-m", "emds", "--quiet"]

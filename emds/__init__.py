@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from emds.networks.checkpoint import load_checkpoint
     from emds.noise import add_noise, make_noise_model
     from emds.segmentation.affinities import AffinitySpec
-    from emds.segmentation.mutex_watershed import mutex_watershed
+    from emds.segmentation.watershed.mutex_watershed import mutex_watershed
     from emds.stages.estimate_noise import estimate_noise
     from emds.stages.evaluate import evaluate
     from emds.stages.inference import denoise, run, segment
@@ -56,7 +56,7 @@ _HOME = {
     "evaluate": "emds.stages.evaluate",
     "load_checkpoint": "emds.networks.checkpoint",
     "make_noise_model": "emds.noise",
-    "mutex_watershed": "emds.segmentation.mutex_watershed",
+    "mutex_watershed": "emds.segmentation.watershed.mutex_watershed",
     "open_volume": "emds.io",
     "run": "emds.stages.inference",
     "segment": "emds.stages.inference",

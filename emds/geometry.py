@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 
 from emds.errors import UsageError
 
@@ -153,6 +154,73 @@ def iter_blocks(roi: Roi, block_shape: Triple, halo: Triple = (0, 0, 0)) -> Iter
     for index, corner in enumerate(product(*starts)):
         write_roi = Roi(_triple(corner), block_shape).intersect(roi)
         yield Block(index, write_roi.grow(halo), write_roi)
+
+
+def grown_block(
+    chunk_shape: Triple,
+    shape: Triple,
+    most: int,
+    asked: Triple | None = None,
+    axes: Sequence[int] = (2, 1, 0),
+) -> Triple:
+    """Return a block of whole chunks: the one asked for, or a large one.
+
+    Parameters
+    ----------
+    chunk_shape, shape : (z, y, x)
+        Of a chunk and of the volume, voxels.
+    most : int
+        Voxels of the block, unless a single chunk has more.
+    asked : (z, y, x), optional
+        Rounded up to whole chunks; `most` is then ignored.
+    axes : sequence of int
+        The axes to grow along, to the whole volume if there is room, one after the other.
+
+    Examples
+    --------
+    >>> grown_block((16, 256, 256), (100, 1000, 1000), 10_000_000, axes=(2, 1))
+    (16, 512, 1024)
+    >>> grown_block((16, 256, 256), (100, 1000, 1000), 0, asked=(20, 20, 20))
+    (32, 256, 256)
+    """
+    sizes = list(chunk_shape)
+    if asked is not None:
+        sizes = [-(-n // c) * c for n, c in zip(asked, chunk_shape, strict=True)]
+    for axis in axes if asked is None else ():
+        others = prod(sizes) // sizes[axis]
+        room = max(1, most // (others * chunk_shape[axis]))
+        sizes[axis] = chunk_shape[axis] * min(room, -(-shape[axis] // chunk_shape[axis]))
+    z, y, x = sizes
+    return z, y, x
+
+
+def compact_block(chunk_shape: Triple, shape: Triple, most: int) -> Triple:
+    """Return a block of whole chunks with little surface.
+
+    Parameters
+    ----------
+    chunk_shape, shape : (z, y, x)
+        Of a chunk and of the volume, voxels.
+    most : int
+        Voxels of the block, unless a single chunk has more.
+
+    Examples
+    --------
+    >>> compact_block((16, 256, 256), (1000, 1000, 1000), 20_000_000)
+    (304, 256, 256)
+    """
+    sizes = list(chunk_shape)
+    while True:
+        room = most - prod(sizes)
+        axes = [
+            axis
+            for axis in range(3)
+            if sizes[axis] < shape[axis] and prod(sizes) // sizes[axis] * chunk_shape[axis] <= room
+        ]
+        if not axes:
+            return sizes[0], sizes[1], sizes[2]
+        axis = min(axes, key=sizes.__getitem__)
+        sizes[axis] += chunk_shape[axis]
 
 
 def middle(size: int, count: int = 1) -> slice:

@@ -45,3 +45,9 @@ def em_data() -> Path:
     if not (folder / "flyem_medulla.h5").is_file():
         pytest.skip(f"no EM volumes in {folder}; set EMDS_DATA to the folder that holds them")
     return folder
+
+
+@pytest.fixture
+def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for the disk: most tests are of what is written in which order."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)

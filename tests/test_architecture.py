@@ -32,7 +32,7 @@ BASE = {
 MAY_IMPORT = {
     "__init__": {"io", "networks", "noise", "segmentation", "stages"},
     "__main__": {"cli"},
-    "cli": {"execution", "io", "noise", "pretrained", "stages"},
+    "cli": {"execution", "io", "noise", "pretrained", "segmentation", "stages"},
     "stages": {
         "datasets",
         "demo",
@@ -41,6 +41,7 @@ MAY_IMPORT = {
         "metrics",
         "networks",
         "noise",
+        "pages",
         "pretrained",
         "pyramid",
         "segmentation",
@@ -50,7 +51,8 @@ MAY_IMPORT = {
     "training": {"networks", "noise", "segmentation"},
     "tiling": {"networks"},
     "datasets": {"io"},
-    "demo": set(),
+    "demo": {"pages"},
+    "pages": set(),
     "execution": set(),
     "io": set(),
     "metrics": set(),
@@ -80,12 +82,13 @@ HOME = {
     "daisy": {"execution"},
     "yaozarrs": {"io"},
     "tifffile": {"io"},
-    "imagecodecs": {"io"},
+    "imagecodecs": {"io", "pages"},
+    "jinja2": {"pages"},
     "h5py": {"io"},
     "numba": {"kernels"},
     "elf": {"segmentation"},
     "bioimage_cpp": {"segmentation"},
-    "skimage": {"metrics", "demo"},
+    "skimage": {"metrics", "pages"},
 }
 
 

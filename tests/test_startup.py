@@ -47,7 +47,9 @@ def test_opening_a_volume_needs_no_torch():
 
 def test_labelling_needs_no_torch():
     """As a worker starts it; a network is loaded where there is a checkpoint."""
-    code = "import emds.cli.app; from emds.stages import execute, segment"
+    code = (
+        "import emds.cli.app; from emds.stages import execute; from emds.segmentation import phases"
+    )
     assert "torch" not in imported("-c", code)
 
 

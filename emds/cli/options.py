@@ -15,6 +15,7 @@ from typing_extensions import override
 from emds import numbers
 from emds.errors import UsageError
 from emds.geometry import Triple
+from emds.segmentation.settings import LabellerName
 
 NoiseKind = Literal["gaussian-poisson", "film", "gaussian", "poisson"]
 _INTENSITY, _AUTO = "--intensity", "auto"
@@ -229,6 +230,10 @@ Image = Annotated[
     Literal["fused", "coarse"],
     typer.Option(help="Which denoised image to write: the final or the denoiser's own."),
 ]
+Labeller = Annotated[
+    LabellerName,
+    typer.Option(help="The way from affinities to segments."),
+]
 Backend = Annotated[
     Literal["numba", "elf"], typer.Option(help="Mutex watershed: ours, or the one of elf.")
 ]
@@ -278,10 +283,9 @@ LabelBlockShape = Annotated[
 ]
 
 StitchMode = Annotated[
-    Literal["exact", "overlap", "none"],
+    Literal["exact", "none"],
     typer.Option(
-        help="exact: the labels of the whole volume, whatever the blocks. overlap: join what "
-        "covers the same voxels, an approximation for graphs too large. none: leave blocks apart.",
+        help="exact: the labels of the whole volume, whatever the blocks. none: leave blocks apart."
     ),
 ]
 

@@ -1,5 +1,6 @@
 """Affinities, and the mutex watershed that turns them into labels.
 
-Import from the modules: `emds.segmentation.affinities` needs NumPy alone, while
-`emds.segmentation.mutex_watershed` and `emds.segmentation.small_segments` load numba.
+`phases` is the way from a `store` of affinities to labels; `labellers` find the segments, the
+mutex watershed (`watershed`) block by block (`blockwise`), and `after` mends them. `affinities`,
+`settings`, `store` and `labeller` need NumPy alone, the others load numba.
 """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emds.io import Container, Volume
+from emds.segmentation.store import Store
 from emds.stages.job import Job
 from emds.stages.tables import Tables
 from emds.stages.witness import Witness
@@ -49,6 +50,13 @@ class Arrays:
     labels: ZarrImage | None
     tables: Tables
     witness: Witness = field(default_factory=Witness)
+
+    def store(self, job: Job) -> Store:
+        """Return what the phases of labelling work on."""
+        assert self.affinities is not None
+        assert self.fragments is not None
+        assert self.labels is not None
+        return Store(self.affinities, job.mask, self.fragments, self.labels, self.tables)
 
 
 def create_arrays(container: Container, job: Job) -> Arrays:

@@ -14,8 +14,11 @@ from emds.errors import CheckpointError, DataError, UsageError
 from emds.geometry import Roi, Triple, iter_blocks
 from emds.io import Volume, open_volume
 from emds.io.volume import CroppedVolume, Nanometres
+from emds.io.writable import clipped_chunks
+from emds.memory import memory_limit
 from emds.segmentation.affinities import AffinitySpec
-from emds.stages.label import LabelPlan, LabelSettings, plan_labels
+from emds.segmentation.plan import LabelPlan, plan_labels
+from emds.segmentation.settings import LabelSettings
 from emds.stages.plan import InferenceOptions, InferencePlan, plan_inference
 from emds.stages.provenance import described_input, described_roi, model_provenance, provenance
 
@@ -217,7 +220,7 @@ def prepare(request: Request, source: Volume, mask: Volume | None) -> Job:
     if labels:
         settings = _label_settings(options, checkpoint.mutex_strides, checkpoint.min_size)
         spec = AffinitySpec(checkpoint.offsets, checkpoint.attractive)
-        label_plan = plan_labels(plan.roi, spec, settings, options)
+        label_plan = _label_plan(plan.roi, spec, settings, options)
     _refuse_constant(source, plan.roi)
     history = provenance(
         request.command,
@@ -262,7 +265,7 @@ def _labelling_job(request: Request, source: Volume, mask: Volume | None) -> Job
     # Mutex edges are sampled where the run that kept the affinities would have sampled them.
     z, y, x = stored.get("roi", {}).get("offset", (0, 0, 0))
     place = region.shift((z, y, x))
-    labels = plan_labels(place, AffinitySpec.from_dict(stored), settings, options)
+    labels = _label_plan(place, AffinitySpec.from_dict(stored), settings, options)
     chain = {name: stored[name] for name in ("checkpoint", "source") if name in stored}
     history = provenance(
         "segment", source, **described_roi(place), mask=described_input(mask), affinities_from=chain
@@ -300,9 +303,24 @@ def _label_settings(
     return LabelSettings(
         mutex_strides=options.mutex_strides or mutex_strides,
         min_size=min_size if options.min_size is None else options.min_size,
+        labeller=options.labeller,
         backend=options.backend,
         stitch=options.stitch,
         link_sections=options.link_sections,
+    )
+
+
+def _label_plan(
+    region: Roi, spec: AffinitySpec, settings: LabelSettings, options: InferenceOptions
+) -> LabelPlan:
+    return plan_labels(
+        region,
+        spec,
+        settings,
+        chunk_shape=clipped_chunks(None, region.shape),
+        memory=memory_limit(options.max_memory),
+        block_shape=options.label_block_shape,
+        max_residual=options.max_residual,
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from emds.geometry import Triple
 from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.bias import offset_groups
+from emds.segmentation.settings import LabelSettings
 
 Point = tuple[int, ...]
 """On which rung of each ladder."""
@@ -17,25 +17,6 @@ _STRIDES_ACROSS = (1, 2, 3)
 _STRIDES = tuple((n, n) for n in (1, 2, 3, 4, 6, 8, 12))
 _SIZES = (0, 25, 50, 100, 200, 400, 800, 1600, 3200)
 _SHIFTS = tuple(half / 2 for half in range(-6, 7))
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What is chosen after training; the fields are those of a checkpoint.
-
-    Attributes
-    ----------
-    mutex_strides : (z, y, x)
-        On which voxels mutex edges are used.
-    min_size : int
-        Segments smaller than this, in voxels, join a neighbour.
-    bias : tuple of float
-        Added to the logits of each channel.
-    """
-
-    mutex_strides: Triple
-    min_size: int
-    bias: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +30,7 @@ class Ladders:
 
     Attributes
     ----------
-    start : Setting
+    start : LabelSettings
         Where the walk begins.
     groups : dict of str to tuple of int
         The channels of each group whose bias is searched.
@@ -58,12 +39,12 @@ class Ladders:
         What matters least for large objects comes first.
     """
 
-    start: Setting
+    start: LabelSettings
     groups: dict[str, tuple[int, ...]]
     rungs: tuple[tuple[Any, ...], ...]
 
     @classmethod
-    def around(cls, start: Setting, spec: AffinitySpec) -> Ladders:
+    def around(cls, start: LabelSettings, spec: AffinitySpec) -> Ladders:
         """Build the ladders; what `start` has is always one of the rungs."""
         across, *strides = start.mutex_strides
         searched = dict(list(offset_groups(spec).items())[1:])
@@ -87,7 +68,7 @@ class Ladders:
         own = (self.start.min_size, across, tuple(strides), *(0 for _ in self.groups))
         return tuple(rungs.index(value) for rungs, value in zip(self.rungs, own, strict=True))
 
-    def setting(self, point: Point) -> Setting:
+    def setting(self, point: Point) -> LabelSettings:
         """Return the setting at a point."""
         min_size, across, strides, *shifts = (
             rungs[rung] for rungs, rung in zip(self.rungs, point, strict=True)
@@ -96,7 +77,9 @@ class Ladders:
         for channels, shift in zip(self.groups.values(), shifts, strict=True):
             for channel in channels:
                 bias[channel] += shift
-        return Setting((across, *strides), min_size, tuple(bias))
+        return replace(
+            self.start, mutex_strides=(across, *strides), min_size=min_size, bias=tuple(bias)
+        )
 
 
 def descend(

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from emds.execution import BlockWork
+from numpy.typing import NDArray
+
+from emds.execution import BlockWork, each
 from emds.geometry import Roi
 from emds.stages.arrays import Arrays
 from emds.stages.job import Job
+from emds.stages.witness import hash_of
+
+if TYPE_CHECKING:
+    from emds.segmentation.labeller import LabelPhase
+    from emds.segmentation.plan import LabelPlan
+    from emds.segmentation.store import Readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,67 +81,73 @@ def _prediction(job: Job) -> Phase:
 
 
 def _labelling(job: Job) -> list[Phase]:
-    from emds.stages import segment
+    from emds.segmentation.phases import label_phases
 
-    assert job.labels is not None
-    plan, count, box = job.labels, len(job.labels.blocks), segment.label_roi
+    plan = job.labels
+    assert plan is not None
+    return [_label_phase(job, phase, plan) for phase in label_phases(plan)]
 
-    def has_fragments(job: Job, arrays: Arrays, block: int) -> bool:
-        assert arrays.fragments is not None
-        written = arrays.fragments.is_written(box(job, block))
-        tables = ("contract", "clusters") if any(plan.scheme.halo) else ("contract",)
-        return written and all(arrays.tables.has(name, block) for name in tables)
 
-    def has_labels(job: Job, arrays: Arrays, block: int) -> bool:
-        assert arrays.labels is not None
-        return arrays.labels.is_written(box(job, block))
+def _label_phase(job: Job, phase: LabelPhase, plan: LabelPlan) -> Phase:
+    """Return a phase of labelling as one of a run, with a witness of what it reads of the input."""
 
-    def has_table(name: str) -> Callable[[Job, Arrays, int], bool]:
-        return lambda job, arrays, block: arrays.tables.has(name, block)
+    def begin(job: Job, arrays: Arrays, worker: int) -> BlockWork:
+        store, seen = arrays.store(job), list[NDArray[Any]]()
+        if job.model is None:
+            store = replace(store, affinities=_Watched(store.affinities, seen))
+        if store.mask is not None:
+            store = replace(store, mask=_Watched(store.mask, seen))
+        do_block = phase.begin(plan, store)
 
-    def has_column(name: str) -> Callable[[Job, Arrays, int], bool]:
-        return lambda job, arrays, block: arrays.tables.has_column(name)
+        def do(number: int) -> None:
+            seen.clear()
+            do_block(number)
+            arrays.witness.saw(number, *seen)
 
-    def is_solved(job: Job, arrays: Arrays, _: int) -> bool:
-        named = (arrays.tables.has("segments", block.index) for block in plan.blocks)
-        return arrays.tables.has_column("segment_sizes") and all(named)
+        return each(do)
 
-    given = segment.seen_of_connected if job.model is None else None
-    first = given and segment.seen_of_contracted
-    if job.mask is not None:
-        first = segment.seen_of_contracted
-    phases = [
-        Phase(
-            "contract", "blocks segmented", segment.contracting, count, has_fragments, box, first
-        ),
-        Phase("number", "fragments numbered", segment.numbering, 1, has_column("starts")),
-    ]
-    if plan.settings.stitch == "overlap":
-        phases.append(
-            Phase("compare", "blocks compared", segment.comparing, count, has_table("compare"), box)
-        )
-    elif not plan.independent:
-        phases.append(
-            Phase(
-                *("connect", "blocks connected", segment.connecting, count),
-                *(has_table("connect"), box, given),
-            )
-        )
-    phases.append(Phase("solve", "graph solved", segment.solving, 1, is_solved))
-    if plan.settings.min_size > 1 and not plan.independent:
-        phases += [
-            Phase(
-                *("touch", "blocks measured", segment.touching, count),
-                *(has_table("touch"), box, given),
-            ),
-            Phase("absorb", "small segments joined", segment.absorbing, 1, has_column("joined")),
-        ]
-    if plan.settings.link_sections is not None:
-        phases += [
-            Phase(
-                "overlay", "blocks overlaid", segment.overlaying, count, has_table("overlay"), box
-            ),
-            Phase("link", "sections linked", segment.linking, 1, has_column("linked")),
-        ]
-    phases.append(Phase("relabel", "blocks labelled", segment.relabelling, count, has_labels, box))
-    return phases
+    def is_there(job: Job, arrays: Arrays, block: int) -> bool:
+        return phase.is_done(plan, arrays.store(job), block)
+
+    def seen_now(job: Job, number: int) -> str:
+        assert phase.box is not None
+        box = phase.box(plan, number)
+        read = [job.source.read(box)] if job.model is None else []
+        if job.mask is not None and phase.reads_mask:
+            read.append(job.mask.read(box))
+        return hash_of(*read)
+
+    if not phase.by_block:
+        return Phase(phase.name, phase.what, begin, 1, is_there)
+    reads_input = job.model is None or (job.mask is not None and phase.reads_mask)
+    return Phase(
+        phase.name,
+        phase.what,
+        begin,
+        len(plan.blocks),
+        is_there,
+        lambda _, block: plan.label_roi(block),
+        seen_now if reads_input and phase.box is not None else None,
+    )
+
+
+class _Watched:
+    """A volume that keeps what is read of it.
+
+    Parameters
+    ----------
+    volume : Readable
+        The volume.
+    seen : list
+        Receives the values, in order.
+    """
+
+    def __init__(self, volume: Readable, seen: list[NDArray[Any]]) -> None:
+        self._volume = volume
+        self._seen = seen
+
+    def read(self, roi: Roi) -> NDArray[Any]:
+        """Return a box."""
+        values = self._volume.read(roi)
+        self._seen.append(values)
+        return values

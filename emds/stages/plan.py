@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from emds import numbers
 from emds.errors import DataError, UsageError
-from emds.geometry import Block, Roi, Triple, iter_blocks
+from emds.geometry import Block, Roi, Triple, grown_block, iter_blocks
 from emds.io.volume import Nanometres, Volume
 from emds.memory import memory_limit
 from emds.networks.intensity import Intensity
 from emds.numbers import Checked
+from emds.segmentation.settings import Backend, LabellerName, Stitch
 from emds.stages.grey_values import PERCENTILES, auto_range
 from emds.stages.provenance import described_roi
 from emds.tiling.grid import TileGrid
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 2**28
 _CHUNK = (16, 256, 256)
 _ALIGNMENT = 8  # three poolings
-
-Stitch = Literal["exact", "overlap", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +58,12 @@ class InferenceOptions(Checked):
         the network sees several sections, and average.
     uncertainty : bool
         Also write the standard deviation of the image over those symmetries; needs `tta`.
+    labeller : str
+        The way from affinities to segments; see `emds.segmentation.settings.LABELLERS`.
     backend : {"numba", "elf"}
         Of the mutex watershed.
-    stitch : {"exact", "overlap", "none"}
-        How blocks of labels become one volume; see `emds.stages.label.LabelSettings`.
+    stitch : {"exact", "none"}
+        How blocks of labels become one volume; see `emds.segmentation.settings.LabelSettings`.
     mutex_strides : (z, y, x) or None
         On which voxels mutex edges are used; default: the checkpoint's.
     min_size : int or None
@@ -94,7 +94,8 @@ class InferenceOptions(Checked):
     image: Literal["fused", "coarse"] = "fused"
     tta: bool = False
     uncertainty: bool = False
-    backend: Literal["numba", "elf"] = "numba"
+    labeller: LabellerName = "mutex-watershed"
+    backend: Backend = "numba"
     stitch: Stitch = "exact"
     mutex_strides: numbers.SizeTriple | None = None
     min_size: numbers.Voxels | None = None
@@ -211,44 +212,6 @@ def plan_inference(
         block_shape=grown_block(chunk_shape, roi.shape, most, options.block_shape, (2, 1)),
         percentiles=PERCENTILES if options.intensity == "auto" else None,
     )
-
-
-def grown_block(
-    chunk_shape: Triple,
-    shape: Triple,
-    most: int,
-    asked: Triple | None = None,
-    axes: Sequence[int] = (2, 1, 0),
-) -> Triple:
-    """Return a block of whole chunks: the one asked for, or a large one.
-
-    Parameters
-    ----------
-    chunk_shape, shape : (z, y, x)
-        Of a chunk and of the volume, voxels.
-    most : int
-        Voxels of the block, unless a single chunk has more.
-    asked : (z, y, x), optional
-        Rounded up to whole chunks; `most` is then ignored.
-    axes : sequence of int
-        The axes to grow along, to the whole volume if there is room, one after the other.
-
-    Examples
-    --------
-    >>> grown_block((16, 256, 256), (100, 1000, 1000), 10_000_000, axes=(2, 1))
-    (16, 512, 1024)
-    >>> grown_block((16, 256, 256), (100, 1000, 1000), 0, asked=(20, 20, 20))
-    (32, 256, 256)
-    """
-    sizes = list(chunk_shape)
-    if asked is not None:
-        sizes = [-(-n // c) * c for n, c in zip(asked, chunk_shape, strict=True)]
-    for axis in axes if asked is None else ():
-        others = prod(sizes) // sizes[axis]
-        room = max(1, most // (others * chunk_shape[axis]))
-        sizes[axis] = chunk_shape[axis] * min(room, -(-shape[axis] // chunk_shape[axis]))
-    z, y, x = sizes
-    return z, y, x
 
 
 def grey_scale(

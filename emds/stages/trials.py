@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from statistics import fmean
 from typing import Literal
 
@@ -23,10 +23,10 @@ from emds.metrics import (
 from emds.metrics.intervals import section_interval
 from emds.metrics.selection import FOLDS
 from emds.segmentation.affinities import AffinitySpec, quantize
+from emds.segmentation.after.small_segments import absorb_small_segments
 from emds.segmentation.bias import add_to_logits
-from emds.segmentation.small_segments import absorb_small_segments
-from emds.stages.label import LabelSettings, label_affinities
-from emds.stages.ladders import Setting
+from emds.segmentation.phases import label_affinities
+from emds.segmentation.settings import LabelSettings
 
 Metric = Literal["voi", "arand"]
 
@@ -40,7 +40,7 @@ class Trial:
 
     Attributes
     ----------
-    setting : Setting
+    setting : LabelSettings
         Which.
     scores : SegmentationScores
         Under the protocol of the judge.
@@ -49,7 +49,7 @@ class Trial:
         are sections, else its jackknife estimate, which does not have to be the same.
     """
 
-    setting: Setting
+    setting: LabelSettings
     scores: SegmentationScores
     parts: tuple[float, ...]
 
@@ -114,14 +114,14 @@ class Judge:
                 f"{len(self.boxes)} {self.part_name} of {truth.location} hold labels; there must "
                 f"be {FOLDS}. Name a larger region, or other labels."
             )
-        self._watershed: dict[int, tuple[Setting, NDArray[np.uint8], NDArray[np.uint64]]] = {}
+        self._watershed: dict[int, tuple[LabelSettings, NDArray[np.uint8], NDArray[np.uint64]]] = {}
 
     @property
     def part_name(self) -> str:
         """What the parts are."""
         return "sections" if self.spec.planar else "columns"
 
-    def __call__(self, setting: Setting) -> Trial:
+    def __call__(self, setting: LabelSettings) -> Trial:
         """Make labels as a run would, and score them."""
         found = []
         for image in range(len(self.affinities)):
@@ -132,13 +132,12 @@ class Judge:
         parts = np.mean([parts for _, parts in found], axis=0)
         return Trial(setting, SegmentationScores(**mean), tuple(parts.tolist()))
 
-    def labels(self, setting: Setting, image: int = 0) -> NDArray[np.uint64]:
+    def labels(self, setting: LabelSettings, image: int = 0) -> NDArray[np.uint64]:
         """Return the labels of an image; of settings in a row, only the last step may differ."""
-        before = Setting(setting.mutex_strides, 0, setting.bias)
+        before = replace(setting, min_size=0)
         if image not in self._watershed or self._watershed[image][0] != before:
             values = quantize(add_to_logits(self.affinities[image], setting.bias))
-            settings = LabelSettings(setting.mutex_strides)
-            ids = label_affinities(values, self.spec, settings, origin=self.origin)
+            ids = label_affinities(values, self.spec, before, origin=self.origin)
             self._watershed[image] = before, values, ids
         _, values, ids = self._watershed[image]
         return absorb_small_segments(ids, values, self.spec, setting.min_size)

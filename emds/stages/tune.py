@@ -18,9 +18,10 @@ from emds.memory import memory_limit
 from emds.metrics import align
 from emds.metrics.contingency import as_ids
 from emds.networks.checkpoint import Checkpoint, save_checkpoint
+from emds.segmentation.plan import bytes_per_voxel
+from emds.segmentation.settings import LabelSettings
 from emds.stages.job import Job, Request, prepare
-from emds.stages.label import bytes_per_voxel
-from emds.stages.ladders import Ladders, Point, Setting, descend
+from emds.stages.ladders import Ladders, Point, descend
 from emds.stages.plan import InferenceOptions
 from emds.stages.predict import make_predictor, predict_blocks
 from emds.stages.provenance import described_roi
@@ -114,7 +115,7 @@ def tune(
     affinities = [_predict(each, told) for each in jobs]
     judge = Judge(affinities, spec, ids, region.offset, metric)
     bias = model.bias or (0.0,) * spec.channels
-    ladders = Ladders.around(Setting(model.mutex_strides, model.min_size, bias), spec)
+    ladders = Ladders.around(LabelSettings(model.mutex_strides, model.min_size, bias), spec)
     trials: dict[Point, Trial] = {}
 
     def trial(point: Point) -> Trial:

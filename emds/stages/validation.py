@@ -16,7 +16,8 @@ from emds.networks.joint import JointNetwork, Prediction
 from emds.networks.unet import STRIDE
 from emds.noise import add_noise, make_noise_model
 from emds.segmentation.affinities import AffinitySpec, quantize
-from emds.stages.label import LabelSettings, label_affinities
+from emds.segmentation.phases import label_affinities
+from emds.segmentation.settings import LabelSettings
 from emds.training.recipes import get_recipe
 
 _LARGEST = 1024  # pixels a side: of larger sections the central part is enough to select by

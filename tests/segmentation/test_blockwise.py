@@ -8,18 +8,23 @@ from skimage.measure import label as connected_components
 
 from emds.errors import DataError, UsageError
 from emds.geometry import Roi
+from emds.io import create_container
 from emds.segmentation.affinities import PAPER_SPEC, AffinitySpec, affinities_from_labels
-from emds.segmentation.blockwise import (
+from emds.segmentation.after.small_segments import absorb_small_segments
+from emds.segmentation.blockwise.blocks import (
     connect_block,
     contract_block,
     values_on,
 )
-from emds.segmentation.in_memory import blockwise_mutex_watershed
-from emds.segmentation.mutex_watershed import mutex_watershed
-from emds.segmentation.pieces import node_starts, nodes_of
+from emds.segmentation.blockwise.pieces import node_starts, nodes_of
+from emds.segmentation.blockwise.scheme import BlockwiseScheme
+from emds.segmentation.phases import label_affinities, label_phases
+from emds.segmentation.plan import plan_labels
 from emds.segmentation.relabel import relabel_by_first_voxel
-from emds.segmentation.scheme import BlockwiseScheme
-from emds.segmentation.small_segments import absorb_small_segments
+from emds.segmentation.settings import LabelSettings
+from emds.segmentation.store import MemoryArray, Store
+from emds.segmentation.watershed.mutex_watershed import mutex_watershed
+from emds.stages.tables import Tables
 
 NEAREST = [(-1, 0, 0), (0, -1, 0), (0, 0, -1)]
 OFFSETS = [(0, 1, 0), (1, 0, 0), (0, 0, 2), (0, -3, 0), (0, 2, -2), (-2, 0, 0), (-2, -4, 0),
@@ -76,35 +81,84 @@ def draw_case(seed):
         max(1, -(-n // int(c)) - int(rng.integers(0, 2))) for n, c in zip(shape, cuts)
     )
     origin = tuple(rng.integers(0, 5, 3).tolist()) if rng.random() < 0.3 else (0, 0, 0)
-    halo = tuple(rng.integers(0, 3, 3).tolist()) if rng.random() < 0.4 else (0, 0, 0)
-    strides = tuple(rng.integers(1, 4, 3).tolist()) if rng.random() < 0.5 else (1, 1, 1)
+    strides = rng.integers(1, 4, 3).tolist() if rng.random() < 0.5 else (1, 1, 1)
+    strides = (1, *strides[1:]) if spec.planar else tuple(strides)
     mask = rng.random(shape) < 0.85 if rng.random() < 0.3 else None
-    scheme = BlockwiseScheme(spec, strides, Roi(origin, shape), block_shape, halo)
-    order = rng.permutation(len(scheme.blocks)).tolist()
-    runs = [(), (), (4,), (2, 3)][rng.integers(4)]
+    scheme = BlockwiseScheme(spec, strides, Roi(origin, shape), block_shape)
     affinities = draw_affinities(rng, spec, shape)
-    whole = {"strides": strides, "mask": mask, "origin": origin}
-    blockwise = {"block_shape": block_shape, "halo": halo, "order": order, "runs": runs}
-    return affinities, spec, whole, blockwise, int(rng.choice([0, 0, 3, 8]))
+    # Few edges at once make many levels of groups.
+    blocks = {
+        "block_shape": block_shape,
+        "order": rng.permutation(len(scheme.blocks)).tolist(),
+        "max_residual": int(rng.choice([1, 10, 100, 10**6])),
+    }
+    settings = LabelSettings(strides, min_size=int(rng.choice([0, 0, 3, 8])))
+    return affinities, spec, settings, mask, origin, blocks
+
+
+def labels_of_the_whole(affinities, spec, settings, mask, origin):
+    strides = settings.mutex_strides
+    found = mutex_watershed(affinities, spec, strides=strides, mask=mask, origin=origin)
+    if settings.min_size:
+        found = absorb_small_segments(found, affinities, spec, settings.min_size)
+    return found
+
+
+def labels_on_disk(folder, affinities, spec, settings, mask, origin, blocks):
+    """Do the phases as a run does: arrays are zarr, tables are files."""
+    shape = affinities.shape[1:]
+    plan = plan_labels(
+        Roi(origin, shape),
+        spec,
+        settings,
+        chunk_shape=blocks["block_shape"],
+        memory=2**28,
+        block_shape=blocks["block_shape"],
+        max_residual=blocks["max_residual"],
+    )
+    chunks = {"chunk_shape": blocks["block_shape"]}
+    with create_container(folder / "out.zarr") as container:
+        store = Store(
+            MemoryArray(affinities),
+            None if mask is None else MemoryArray(mask),
+            container.create_image("fragments", shape, np.uint32, **chunks),
+            container.create_labels("neurons", shape, np.uint64, **chunks),
+            Tables(folder / "tables"),
+        )
+        for phase in label_phases(plan):
+            count = len(plan.blocks) if phase.by_block else 1
+            order = blocks["order"] if phase.by_block else [0]
+            assert not any(phase.is_done(plan, store, block) for block in range(count))
+            do = phase.begin(plan, store)
+            for block in order:
+                do(block)
+            assert all(phase.is_done(plan, store, block) for block in range(count))
+        return store.labels.read()
 
 
 @pytest.mark.parametrize("part", range(FUZZ // PART))
 def test_blockwise_is_the_global_result(part):
     for seed in range(part * PART, part * PART + PART):
-        affinities, spec, whole, blockwise, min_size = draw_case(seed)
-        expected = mutex_watershed(affinities, spec, **whole)
-        if min_size:
-            expected = absorb_small_segments(expected, affinities, spec, min_size)
-        found = blockwise_mutex_watershed(affinities, spec, **whole, **blockwise, min_size=min_size)
-        np.testing.assert_array_equal(found, expected, err_msg=f"seed {seed}: {spec} {blockwise}")
+        affinities, spec, settings, mask, origin, blocks = draw_case(seed)
+        expected = labels_of_the_whole(affinities, spec, settings, mask, origin)
+        found = label_affinities(affinities, spec, settings, mask=mask, origin=origin, **blocks)
+        np.testing.assert_array_equal(found, expected, err_msg=f"seed {seed}: {spec} {blocks}")
+
+
+@pytest.mark.usefixtures("no_fsync")
+@pytest.mark.parametrize("seed", range(FUZZ, FUZZ + 40))
+def test_on_disk_it_is_the_global_result(tmp_path, seed):
+    affinities, spec, settings, mask, origin, blocks = draw_case(seed)
+    expected = labels_of_the_whole(affinities, spec, settings, mask, origin)
+    found = labels_on_disk(tmp_path, affinities, spec, settings, mask, origin, blocks)
+    np.testing.assert_array_equal(found, expected, err_msg=f"{spec} {blocks}")
 
 
 @pytest.mark.parametrize("spec", [PAPER_SPEC, AffinitySpec(
     (*NEAREST, (0, -5, 0), (0, 0, -5), (0, -9, -9), (-2, -4, 0)), (True,) * 3 + (False,) * 4
 )])  # fmt: skip
-@pytest.mark.parametrize("halo", [(0, 0, 0), (1, 7, 7)])
 @pytest.mark.parametrize("noise", [0.05, 1])
-def test_blockwise_is_the_global_result_on_more_voxels(spec, halo, noise):
+def test_blockwise_is_the_global_result_on_more_voxels(spec, noise):
     # Stores and tables outgrow their first size here, and paths through many blocks are long.
     rng = np.random.default_rng(5)
     z, y, x = np.indices((6, 70, 60))
@@ -112,8 +166,8 @@ def test_blockwise_is_the_global_result_on_more_voxels(spec, halo, noise):
     same, _ = affinities_from_labels(cells, spec.offsets)
     affinities = np.where(rng.random(same.shape) < noise, rng.random(same.shape), same) * 255
     affinities = affinities.astype(np.uint8)
-    found = blockwise_mutex_watershed(
-        affinities, spec, block_shape=(3, 20, 25), halo=halo, runs=[3]
+    found = label_affinities(
+        affinities, spec, LabelSettings(), block_shape=(3, 20, 25), max_residual=2000
     )
     np.testing.assert_array_equal(found, mutex_watershed(affinities, spec))
 
@@ -128,7 +182,7 @@ def test_connected_labels_come_back_from_their_affinities(seed):
     spec = AffinitySpec((*NEAREST, *mutexes), (True,) * 3 + (False,) * 5)
     same, _ = affinities_from_labels(segments, spec.offsets)
     affinities = same.astype(np.uint8) * np.uint8(255)
-    found = blockwise_mutex_watershed(affinities, spec, block_shape=(2, 4, 5))
+    found = label_affinities(affinities, spec, LabelSettings(), block_shape=(2, 4, 5))
     np.testing.assert_array_equal(found, segments)
 
 
@@ -141,7 +195,7 @@ def test_what_a_block_surely_holds_is_no_node():
     affinities = same.astype(np.uint8) * np.uint8(255)
     scheme = BlockwiseScheme(spec, (1, 1, 1), Roi.whole(cells.shape), (1, 12, 12))
     contractions = [
-        contract_block(affinities[(..., *scheme.contract_roi(block).slices())], scheme, block)
+        contract_block(affinities[(..., *scheme.seen_by(block).slices())], scheme, block)
         for block in scheme.blocks
     ]
     for contraction in contractions:
@@ -159,7 +213,7 @@ def test_what_a_block_surely_holds_is_no_node():
     # The strongest edge between the nodes: at the first voxel right of the border, attractive.
     channel, voxel = 1, 12
     for block in scheme.blocks:  # both know of it
-        read = (..., *scheme.connect_roi(block).slices())
+        read = (..., *scheme.seen_by(block).slices())
         own = (block.index, block.index + 1)
         graph = connect_block(
             affinities[read], fragments[read], scheme, block, nodes.__getitem__, *own
@@ -174,7 +228,7 @@ def test_whole_sections_have_nothing_to_connect():
     affinities = rng.integers(0, 256, (10, 4, 20, 20), dtype=np.uint8)
     scheme = BlockwiseScheme(PAPER_SPEC, (1, 1, 1), Roi.whole((4, 20, 20)), (2, 20, 20))
     block = scheme.blocks[1]
-    assert scheme.contract_roi(block) == block.write_roi
+    assert scheme.seen_by(block) == block.write_roi
     assert not contract_block(affinities[:, 2:], scheme, block).pieces.is_open.any()
 
 
@@ -205,17 +259,20 @@ SPEC = AffinitySpec(((0, 0, 1),), (True,))
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "message"),
+    ("make", "message"),
     [
-        ({"block_shape": (0, 4, 4)}, UsageError, "block shape"),
-        ({"block_shape": (1, 4, 4), "halo": (0, -1, 0)}, UsageError, "halo"),
-        ({"block_shape": (1, 4, 4), "strides": (0, 1, 1)}, UsageError, "strides"),
-        ({"block_shape": (1, 4, 4), "min_size": -1}, UsageError, "0 or more"),
+        (lambda: BlockwiseScheme(SPEC, (1, 1, 1), Roi.whole((1, 4, 4)), (0, 4, 4)), "block shape"),
+        (lambda: BlockwiseScheme(SPEC, (0, 1, 1), Roi.whole((1, 4, 4)), (1, 4, 4)), "strides"),
+        (lambda: LabelSettings(mutex_strides=(0, 1, 1)), "mutex_strides"),
+        (lambda: LabelSettings(min_size=-1), "0 voxels or more"),
+        (lambda: LabelSettings(stitch="exakt"), "'exact' or 'none'"),
+        (lambda: LabelSettings(backend="gpu"), "'numba' or 'elf'"),
+        (lambda: LabelSettings(labeller="magic"), "mutex-watershed"),
     ],
 )
-def test_what_makes_no_sense_is_refused(options, error, message):
-    with pytest.raises(error, match=message):
-        blockwise_mutex_watershed(np.full((1, 1, 4, 4), 255, np.uint8), SPEC, **options)
+def test_what_makes_no_sense_is_refused(make, message):
+    with pytest.raises(UsageError, match=message):
+        make()
 
 
 def test_too_large_a_volume_or_block_is_refused_before_any_work():
@@ -236,5 +293,5 @@ def test_a_block_wants_its_own_affinities():
 @pytest.mark.parametrize("shape", [(0, 4, 4), (1, 1, 1)])
 def test_next_to_nothing_is_no_problem(shape):
     affinities = np.zeros((1, *shape), dtype=np.uint8)
-    found = blockwise_mutex_watershed(affinities, SPEC, block_shape=(2, 2, 2), halo=(1, 1, 1))
+    found = label_affinities(affinities, SPEC, LabelSettings(), block_shape=(2, 2, 2))
     assert found.ravel().tolist() == [1] * found.size

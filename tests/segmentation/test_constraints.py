@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emds.segmentation.constraints import (
+from emds.segmentation.watershed.constraints import (
     enlarged,
     forbid,
     forbidden,
@@ -12,7 +12,7 @@ from emds.segmentation.constraints import (
     inherit,
     no_constraints,
 )
-from emds.segmentation.union_find import dense_labels, find, singletons
+from emds.segmentation.watershed.union_find import dense_labels, find, singletons
 
 VOXELS = 12
 EVENTS = st.lists(

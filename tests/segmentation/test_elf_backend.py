@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 
 from emds.errors import UsageError
 from emds.segmentation.affinities import PAPER_SPEC, AffinitySpec
-from emds.segmentation.mutex_watershed import mutex_watershed
+from emds.segmentation.watershed.mutex_watershed import mutex_watershed
 
 
 @given(case=cases(tied=False))

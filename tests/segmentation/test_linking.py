@@ -12,18 +12,25 @@ from hypothesis import strategies as st
 from emds.errors import UsageError
 from emds.geometry import Roi
 from emds.segmentation.affinities import AffinitySpec
-from emds.segmentation.blockwise import settled_block
-from emds.segmentation.linking import (
+from emds.segmentation.after.linking import (
     join_sections,
-    link_sections,
     merge_overlaps,
     overlap_roi,
+    overlaps_of_sections,
     section_overlaps_of_block,
 )
+from emds.segmentation.blockwise.blocks import settled_block
+from emds.segmentation.blockwise.scheme import BlockwiseScheme
 from emds.segmentation.relabel import relabel_by_first_voxel
-from emds.segmentation.scheme import BlockwiseScheme
+from emds.segmentation.settings import LabelSettings
 
 SPEC = AffinitySpec(((0, -1, 0), (0, 0, -1)), (True, True))
+
+
+def link_sections(labels, threshold):
+    sizes = np.bincount(labels.ravel().astype(np.int64), minlength=1)
+    overlaps = overlaps_of_sections(labels, Roi.whole(labels.shape))
+    return join_sections(overlaps, sizes, threshold)[labels]
 
 
 def reference_links(labels, threshold):
@@ -155,5 +162,5 @@ def test_equal_sections_make_columns():
 
 @pytest.mark.parametrize("threshold", [0.0, -0.5, 1.01, float("nan")])
 def test_a_threshold_that_means_nothing_is_refused(threshold):
-    with pytest.raises(UsageError, match=r"--link-sections .* must be above 0 and at most 1"):
-        link_sections(np.ones((1, 1, 1), np.uint64), threshold)
+    with pytest.raises(UsageError, match="link_sections must be above 0 and at most 1"):
+        LabelSettings(link_sections=threshold)

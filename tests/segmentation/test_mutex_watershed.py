@@ -13,8 +13,8 @@ from skimage.measure import label as connected_components
 
 from emds.errors import DataError, UsageError
 from emds.segmentation.affinities import PAPER_SPEC, AffinitySpec, affinities_from_labels
-from emds.segmentation.mutex_watershed import mutex_watershed
 from emds.segmentation.relabel import relabel_by_first_voxel
+from emds.segmentation.watershed.mutex_watershed import mutex_watershed
 
 PAIR = AffinitySpec(((0, 0, 1), (0, 0, 2)), (True, False))
 TWELVE = AffinitySpec(

@@ -5,8 +5,8 @@ import pytest
 
 from emds.errors import ConfigError, UsageError
 from emds.segmentation.affinities import PAPER_SPEC, affinities_from_labels
-from emds.segmentation.mutex_watershed import mutex_watershed
 from emds.segmentation.offset_sets import OFFSET_SETS, attract_neighbours, choose_offsets
+from emds.segmentation.watershed.mutex_watershed import mutex_watershed
 
 
 def test_the_planar_set_is_the_papers():

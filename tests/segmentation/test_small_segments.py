@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from emds.errors import DataError, UsageError
 from emds.segmentation.affinities import AffinitySpec
+from emds.segmentation.after.small_segments import absorb_small_segments
 from emds.segmentation.relabel import relabel_by_first_voxel
-from emds.segmentation.small_segments import absorb_small_segments
 
 ROW = AffinitySpec(((0, 0, 1), (0, 0, 2)), (True, False))
 
@@ -60,7 +60,7 @@ def test_equals_the_reference(spec, seed, ids, levels, min_size, at_once):
     shape = (2, 4, 5)
     labels = rng.integers(0, ids + 1, shape, dtype=np.uint64)
     affinities = rng.integers(0, levels, (spec.channels, *shape)).astype(np.uint8)
-    with mock.patch("emds.segmentation.small_segments._CONTACTS_AT_ONCE", at_once):
+    with mock.patch("emds.segmentation.after.small_segments._CONTACTS_AT_ONCE", at_once):
         found = absorb_small_segments(labels, affinities, spec, min_size)
     expected = reference_absorb_small_segments(labels, affinities, spec, min_size)
     np.testing.assert_array_equal(found, expected)

@@ -1,8 +1,6 @@
-"""The runs of `small_runs`, made once, and a disk that is not waited for."""
+"""The runs of `small_runs`, made once."""
 
 from __future__ import annotations
-
-import os
 
 import pytest
 from small_runs import contents, make_examples
@@ -20,9 +18,3 @@ def references(examples, tmp_path_factory):
         name: contents(example.run(tmp_path_factory.mktemp(name)))
         for name, example in examples.items()
     }
-
-
-@pytest.fixture
-def no_fsync(monkeypatch):
-    """Most tests are of what is written in which order, and none pulls the plug."""
-    monkeypatch.setattr(os, "fsync", lambda handle: None)

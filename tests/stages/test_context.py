@@ -8,8 +8,8 @@ from emds.geometry import Roi
 from emds.io import MemoryVolume, open_volume
 from emds.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from emds.networks.joint import Architecture
-from emds.segmentation.mutex_watershed import mutex_watershed
 from emds.segmentation.offset_sets import attract_neighbours
+from emds.segmentation.watershed.mutex_watershed import mutex_watershed
 from emds.stages.inference import denoise, run
 from emds.stages.plan import InferenceOptions
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from emds.demo.page import show_number
 from emds.errors import CheckpointError, OutputExistsError, UsageError
 from emds.io import open_volume
 from emds.metrics.denoising import psnr
 from emds.networks.checkpoint import Checkpoint, save_checkpoint
 from emds.networks.joint import Architecture
 from emds.noise import add_noise, make_noise_model
+from emds.pages.render import show_number
 from emds.segmentation.affinities import PAPER_OFFSETS
 from emds.stages.demo import demo
 

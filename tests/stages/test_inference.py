@@ -11,7 +11,7 @@ from emds.networks.checkpoint import Checkpoint, save_checkpoint
 from emds.networks.joint import Architecture
 from emds.noise import make_noise_model
 from emds.segmentation.affinities import PAPER_SPEC, AffinitySpec
-from emds.segmentation.mutex_watershed import mutex_watershed
+from emds.segmentation.watershed.mutex_watershed import mutex_watershed
 from emds.stages.inference import denoise, run, segment
 from emds.stages.plan import InferenceOptions
 from emds.stages.simulate_noise import simulate_noise

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emds.segmentation.offset_sets import OFFSET_SETS
-from emds.stages.ladders import Ladders, Setting, descend
+from emds.segmentation.settings import LabelSettings
+from emds.stages.ladders import Ladders, descend
 
 
 def start_of(spec, strides=(1, 5, 7), min_size=77):
-    return Setting(strides, min_size, tuple(channel / 4 for channel in range(spec.channels)))
+    return LabelSettings(strides, min_size, tuple(channel / 4 for channel in range(spec.channels)))
 
 
 @pytest.mark.parametrize("spec", OFFSET_SETS.values(), ids=OFFSET_SETS)

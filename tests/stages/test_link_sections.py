@@ -14,8 +14,9 @@ from emds.geometry import Roi
 from emds.io import MemoryVolume, create_volume, open_volume
 from emds.metrics import evaluate_segmentation
 from emds.segmentation.affinities import AffinitySpec, affinities_from_labels, quantize
+from emds.segmentation.phases import label_affinities
+from emds.segmentation.settings import LabelSettings
 from emds.stages.inference import run, segment
-from emds.stages.label import LabelSettings, label_affinities
 from emds.stages.plan import InferenceOptions
 
 SHAPE = (20, 24, 272)  # chunks are 16 deep and 256 wide: four blocks that cut sections, too

@@ -17,9 +17,9 @@ from emds.io.volume import CroppedVolume
 from emds.metrics import SegmentationScores, evaluate_segmentation
 from emds.networks.checkpoint import load_checkpoint, save_checkpoint
 from emds.segmentation.affinities import AffinitySpec, affinities_from_labels
+from emds.segmentation.settings import LabelSettings
 from emds.stages import predict, tune, tuning_report
 from emds.stages.inference import segment
-from emds.stages.ladders import Setting
 from emds.stages.trials import Judge, Trial
 
 SHAPE = (36, 24, 16)
@@ -89,7 +89,7 @@ def bring(make, **how):
 @pytest.mark.parametrize("block", [BLOCK, (36, 24, 16)])
 def test_a_run_makes_the_very_labels_that_were_scored(tmp_path, roi, block):
     path = write_checkpoint(tmp_path / "model.pt")
-    setting = Setting((1, 2, 2), 40, BIAS)
+    setting = LabelSettings((1, 2, 2), 40, BIAS)
     model = load_checkpoint(path)
     spec = AffinitySpec(model.offsets, model.attractive)
     tuned = {"mutex_strides": (1, 2, 2), "min_size": 40, "bias": BIAS}
@@ -225,7 +225,7 @@ def test_a_column_says_what_the_score_of_the_volume_owes_to_it(metric):
     values = [np.zeros((2, *truth.shape), np.float32)] * 2
     judge = Judge(values, spec, MemoryVolume(truth), (0, 0, 0), metric)
     judge.labels = lambda setting, image: images[image]
-    trial = judge(Setting((1, 1, 1), 0, (0.0, 0.0)))
+    trial = judge(LabelSettings((1, 1, 1), 0, (0.0, 0.0)))
 
     def score(kept):
         reports = [

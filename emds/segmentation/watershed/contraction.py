@@ -40,9 +40,15 @@ from emds.errors import DataError, UsageError
 from emds.geometry import Roi, Triple
 from emds.kernels import njit
 from emds.segmentation.affinities import AffinitySpec
-from emds.segmentation.agglomeration import agglomerate
-from emds.segmentation.edges import Box, SortedEdges, lattice_of, leaving_edges, sorted_edges
-from emds.segmentation.union_find import dense_labels
+from emds.segmentation.watershed.edges import (
+    Box,
+    SortedEdges,
+    lattice_of,
+    leaving_edges,
+    sorted_edges,
+)
+from emds.segmentation.watershed.kernel import watershed_of_block
+from emds.segmentation.watershed.union_find import dense_labels
 
 
 class Clusters(NamedTuple):
@@ -144,7 +150,7 @@ def contract_into(
             leaving = SortedEdges(edges.sources[:0], edges.bounds[:0])
         else:
             leaving = leaving_edges(values, lattice, known.ravel(), ranks, local)
-        parents, open_roots = agglomerate(edges, leaving, lattice, (depth, *box.shape[1:]))
+        parents, open_roots = watershed_of_block(edges, leaving, lattice, (depth, *box.shape[1:]))
         del edges, leaving
         segmented = known
         if known.size > 0:

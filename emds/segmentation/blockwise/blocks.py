@@ -19,9 +19,8 @@ of one group of blocks.
 1. **Contract** (`contract_block`, every block for itself). The edges of a block, in the order of
    the whole volume, merge what certainly belongs together, into *fragments*. A fragment is closed
    if no voxel outside the block can have had a say: it is a segment of the result. Else it is
-   open, and a *node*. `emds.segmentation.contraction` states the rules and why every merge is one
-   that the global run makes. With a halo, a block has an opinion on its neighbours' voxels as
-   well: clusters that overlap are one (`emds.segmentation.halos`), as both are certain.
+   open, and a *node*. `emds.segmentation.watershed.contraction` states the rules and why every
+   merge is one that the global run makes.
 2. **Connect** (`connect_block`, every block for itself) finds, of the edges between any two nodes
    one of which is the block's, the strongest: the residual graph.
 3. **Solve**, in groups of blocks that grow. `contract_graph` does with the nodes and edges of a
@@ -45,9 +44,9 @@ edge its clusters are those of the global run, joined where a fragment joins the
 
 Closed fragments can be left out, as they are whole segments: nothing merges with them.
 
-A group without the rest of the volume follows the rules of `emds.segmentation.contraction`, so its
-merges are certain, too. `emds.segmentation.in_memory` has the whole scheme on arrays in memory, and
-shows how the functions are put together.
+A group without the rest of the volume follows the rules of
+`emds.segmentation.watershed.contraction`, so its merges are certain, too.
+`emds.segmentation.labellers.mutex_watershed` puts the functions together.
 """
 
 from __future__ import annotations
@@ -62,17 +61,13 @@ from emds.errors import DataError
 from emds.geometry import Block, Roi, Triple
 from emds.kernels import njit
 from emds.segmentation.affinities import AffinitySpec
-from emds.segmentation.contraction import contract
-from emds.segmentation.pieces import NOWHERE, Pieces
-from emds.segmentation.residual import (
+from emds.segmentation.blockwise.pieces import NOWHERE, Pieces
+from emds.segmentation.blockwise.residual import (
     ResidualGraph,
     residual_graph,
 )
-from emds.segmentation.scheme import BlockwiseScheme
-from emds.segmentation.small_segments import (
-    Contacts,
-    contacts_in,
-)
+from emds.segmentation.blockwise.scheme import BlockwiseScheme
+from emds.segmentation.watershed.contraction import contract
 
 Value = TypeVar("Value", bound=np.generic)
 
@@ -84,14 +79,11 @@ class Contraction(NamedTuple):
     ----------
     fragments : (Z, Y, X) uint32
         Local ids of the voxels that the block writes; 0 where masked.
-    clusters : (Z, Y, X) uint32
-        The same in the whole box that it contracted, which its halo makes larger.
     pieces : Pieces
-        The fragments. With a halo, some are nowhere in the block.
+        The fragments.
     """
 
     fragments: NDArray[np.uint32]
-    clusters: NDArray[np.uint32]
     pieces: Pieces
 
 
@@ -106,7 +98,7 @@ def contract_block(
     Parameters
     ----------
     affinities : (C, Z, Y, X) uint8 or uint16
-        Of ``scheme.contract_roi(block)``.
+        Of ``scheme.seen_by(block)``.
     scheme : BlockwiseScheme
         The scheme.
     block : Block
@@ -119,32 +111,35 @@ def contract_block(
     DataError
         If the affinities are those of another box.
     """
-    read, box = scheme.contract_roi(block), scheme.node_roi(block)
+    read = scheme.seen_by(block)
     _check_shape(affinities, read, scheme.spec)
-    clusters, is_open = contract(
-        affinities, scheme.spec, strides=scheme.strides, origin=read.offset, box=box, mask=mask
+    fragments, is_open = contract(
+        affinities,
+        scheme.spec,
+        strides=scheme.strides,
+        origin=read.offset,
+        box=block.write_roi,
+        mask=mask,
     )
-    return _measured(clusters, is_open, scheme, block)
+    return measured_block(fragments, is_open, scheme, block)
 
 
 def settled_block(
-    labels: NDArray[np.integer[Any]], scheme: BlockwiseScheme, block: Block, is_open: bool = False
+    labels: NDArray[np.integer[Any]], scheme: BlockwiseScheme, block: Block
 ) -> Contraction:
-    """Return segments of a block as its fragments.
+    """Return segments of a block, which nothing outside can change, as its fragments.
 
     Parameters
     ----------
     labels : (Z, Y, X) uint
-        Ids 1..n on ``scheme.node_roi(block)``; 0 where masked.
+        Ids 1..n of the voxels of the block; 0 where masked.
     scheme : BlockwiseScheme
         The scheme.
     block : Block
         One of its blocks.
-    is_open : bool
-        Whether they may be parts of larger segments.
     """
-    flags = np.full(int(labels.max(initial=0)), is_open)
-    return _measured(labels.astype(np.uint32), flags, scheme, block)
+    closed = np.zeros(int(labels.max(initial=0)), dtype=np.bool_)
+    return measured_block(labels.astype(np.uint32), closed, scheme, block)
 
 
 def values_on(
@@ -192,7 +187,7 @@ def connect_block(
     Parameters
     ----------
     affinities : (C, Z, Y, X) uint8 or uint16
-        Of ``scheme.connect_roi(block)``.
+        Of ``scheme.seen_by(block)``.
     fragments : (Z, Y, X) uint32
         Local ids on the same box.
     scheme : BlockwiseScheme
@@ -209,7 +204,7 @@ def connect_block(
     DataError
         If the affinities are those of another box.
     """
-    read = scheme.connect_roi(block)
+    read = scheme.seen_by(block)
     _check_shape(affinities, read, scheme.spec)
     return residual_graph(
         affinities,
@@ -223,45 +218,25 @@ def connect_block(
     )
 
 
-def contacts_of_block(
-    affinities: NDArray[np.uint8] | NDArray[np.uint16],
-    fragments: NDArray[np.uint32],
-    scheme: BlockwiseScheme,
-    block: Block,
-    segments: Callable[[int], NDArray[np.uint64]],
-    small: NDArray[np.bool_],
-) -> Contacts:
-    """Measure where small segments touch others, for faces whose source voxel lies in a block.
+def measured_block(
+    fragments: NDArray[np.uint32], is_open: NDArray[np.bool_], scheme: BlockwiseScheme, block: Block
+) -> Contraction:
+    """Measure the fragments of a block.
 
     Parameters
     ----------
-    affinities : (C, Z, Y, X) uint8 or uint16
-        Of ``scheme.connect_roi(block)``.
     fragments : (Z, Y, X) uint32
-        Local ids on the same box.
+        Ids 1..n of the voxels of the block; 0 where masked.
+    is_open : (n,) bool
+        Which of them may go on in other blocks.
     scheme : BlockwiseScheme
         The scheme.
     block : Block
         One of its blocks.
-    segments : callable
-        From the number of a block to the (n + 1,) segments of its fragments.
-    small : (n + 1,) bool
-        Which segments are small.
     """
-    read = scheme.connect_roi(block)
-    labels = values_on(segments, fragments, scheme, read)
-    sources = block.write_roi.relative_to(read.offset)
-    return contacts_in(labels, affinities, scheme.spec, small, sources)
-
-
-def _measured(
-    clusters: NDArray[np.uint32], is_open: NDArray[np.bool_], scheme: BlockwiseScheme, block: Block
-) -> Contraction:
-    inside = block.write_roi.relative_to(scheme.node_roi(block).offset)
-    fragments = np.ascontiguousarray(clusters[inside.slices()])
     offset = block.write_roi.relative_to(scheme.volume.offset).offset
     first_voxels, sizes = _measure(fragments, is_open.size, offset, scheme.volume.shape)
-    return Contraction(fragments, clusters, Pieces(is_open, first_voxels, sizes))
+    return Contraction(fragments, Pieces(is_open, first_voxels, sizes))
 
 
 def _check_shape(affinities: NDArray[Any], read: Roi, spec: AffinitySpec) -> None:

@@ -7,11 +7,11 @@ import pytest
 
 from emds.geometry import Roi
 from emds.segmentation.affinities import AffinitySpec, affinities_from_labels
-from emds.segmentation.blockwise import connect_block, contract_block, values_on
-from emds.segmentation.mutex_watershed import mutex_watershed
-from emds.segmentation.pieces import node_starts, nodes_of
-from emds.segmentation.scheme import BlockwiseScheme
-from emds.stages.groups import Level, contract_levels, name_segments
+from emds.segmentation.blockwise.blocks import connect_block, contract_block, values_on
+from emds.segmentation.blockwise.groups import Level, contract_levels, name_segments
+from emds.segmentation.blockwise.pieces import node_starts, nodes_of
+from emds.segmentation.blockwise.scheme import BlockwiseScheme
+from emds.segmentation.watershed.mutex_watershed import mutex_watershed
 from emds.stages.tables import Tables
 
 pytestmark = pytest.mark.usefixtures("no_fsync")
@@ -37,14 +37,14 @@ def test_groups_of_any_size_have_the_global_result(tmp_path, most, least_levels)
     fragments = np.zeros(scheme.volume.shape, np.uint32)
     pieces = []
     for block in scheme.blocks:
-        read = (..., *scheme.contract_roi(block).slices())
+        read = (..., *scheme.seen_by(block).slices())
         found = contract_block(affinities[read], scheme, block)
         fragments[block.write_roi.slices()] = found.fragments
         pieces.append(found.pieces)
         tables.save("contract", block.index, **found.pieces._asdict())
     starts = node_starts([part.open_count for part in pieces]).tolist()
     for block in scheme.blocks:
-        read = (..., *scheme.connect_roi(block).slices())
+        read = (..., *scheme.seen_by(block).slices())
         graph = connect_block(
             affinities[read],
             fragments[read],

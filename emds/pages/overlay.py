@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-
-from emds.demo.cells import connected_pieces
+from skimage.measure import label as connected_components
 
 _TOLERANCE = 3  # pixels by which a boundary may be off before it counts as wrong
 _OPACITY = 0.42
@@ -41,7 +40,7 @@ def match_objects(labels: NDArray[Any], truth: NDArray[Any]) -> dict[int, int]:
     """
     ids, dense = np.unique(labels, return_inverse=True)
     _, dense_truth = np.unique(truth, return_inverse=True)
-    parts = connected_pieces(dense_truth.reshape(1, *truth.shape) + 1)[0]
+    parts = connected_components(dense_truth.reshape(truth.shape), background=-1, connectivity=1)
     id_of_part = np.zeros(parts.max() + 1, np.int64)
     id_of_part[parts] = truth
     pair, shared = np.unique(

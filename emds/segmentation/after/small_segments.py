@@ -8,18 +8,20 @@ affinities over its faces and how many faces there are. So a volume can be done 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emds.errors import DataError, UsageError
-from emds.geometry import Roi
+from emds.geometry import Block, Roi
 from emds.kernels import njit
 from emds.segmentation.affinities import AffinitySpec
+from emds.segmentation.blockwise.blocks import values_on
+from emds.segmentation.blockwise.scheme import BlockwiseScheme
 from emds.segmentation.relabel import relabel_by_first_voxel
-from emds.segmentation.union_find import roots_of, unite
+from emds.segmentation.watershed.union_find import roots_of, unite
 
 _CONTACTS_AT_ONCE = 2**17
 
@@ -97,7 +99,8 @@ def absorb_small_segments(
             f"affinities of shape {affinities.shape} do not fit labels of shape {labels.shape} "
             f"and {spec.channels} offsets; expected {(spec.channels, *labels.shape)}."
         )
-    check_min_size(min_size)
+    if min_size < 0:
+        raise UsageError(f"the smallest size of a segment must be 0 or more, not {min_size}.")
     dense = relabel_by_first_voxel(labels)
     sizes = np.bincount(dense.ravel().astype(np.int64), minlength=1)
     small = small_segments(sizes, min_size)
@@ -106,12 +109,6 @@ def absorb_small_segments(
     contacts = contacts_in(dense, affinities, spec, small, Roi.whole(dense.shape))
     joined: NDArray[np.uint64] = join_small_segments(contacts, sizes, min_size)[dense]
     return joined
-
-
-def check_min_size(min_size: int) -> None:
-    """Refuse a negative size."""
-    if min_size < 0:
-        raise UsageError(f"the smallest size of a segment must be 0 or more, not {min_size}.")
 
 
 def small_segments(sizes: NDArray[np.int64], min_size: int) -> NDArray[np.bool_]:
@@ -163,6 +160,37 @@ def contacts_in(
                 ones = np.ones(faces[0].size, dtype=np.int64)
                 found.append(merge_contacts([Contacts(*faces, ones)]))
     return merge_contacts(found)
+
+
+def contacts_of_block(
+    affinities: NDArray[np.uint8] | NDArray[np.uint16],
+    fragments: NDArray[np.uint32],
+    scheme: BlockwiseScheme,
+    block: Block,
+    segments: Callable[[int], NDArray[np.uint64]],
+    small: NDArray[np.bool_],
+) -> Contacts:
+    """Measure where small segments touch others, for faces whose source voxel lies in a block.
+
+    Parameters
+    ----------
+    affinities : (C, Z, Y, X) uint8 or uint16
+        Of ``scheme.seen_by(block)``.
+    fragments : (Z, Y, X) uint32
+        Local ids on the same box.
+    scheme : BlockwiseScheme
+        The scheme.
+    block : Block
+        One of its blocks.
+    segments : callable
+        From the number of a block to the (n + 1,) segments of its fragments.
+    small : (n + 1,) bool
+        Which segments are small.
+    """
+    read = scheme.seen_by(block)
+    labels = values_on(segments, fragments, scheme, read)
+    sources = block.write_roi.relative_to(read.offset)
+    return contacts_in(labels, affinities, scheme.spec, small, sources)
 
 
 def merge_contacts(parts: Sequence[Contacts]) -> Contacts:

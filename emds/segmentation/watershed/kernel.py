@@ -2,8 +2,8 @@
 
 The loop runs on the voxels of a block and on the nodes of a graph, and it runs where part of the
 graph is out of sight. A cluster is *open* once something out of sight may have changed it, else it
-is *closed*; why the rules here make only merges that a run over everything makes, stands
-in `emds.segmentation.contraction`. With nothing out of sight, every cluster is closed, and this is
+is *closed*; `emds.segmentation.watershed.contraction` says why the rules here make only merges
+that a run over everything makes. With nothing out of sight, every cluster is closed, and this is
 the mutex watershed.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emds.kernels import njit
-from emds.segmentation.constraints import (
+from emds.segmentation.watershed.constraints import (
     END_OF_LIST,
     Constraints,
     enlarged,
@@ -25,8 +25,8 @@ from emds.segmentation.constraints import (
     inherit,
     no_constraints,
 )
-from emds.segmentation.edges import Lattice, SortedEdges, partner_shift
-from emds.segmentation.union_find import find, singletons
+from emds.segmentation.watershed.edges import Lattice, SortedEdges, partner_shift
+from emds.segmentation.watershed.union_find import find, singletons
 
 OUT_OF_SIGHT = 0xFFFFFFFF
 
@@ -50,7 +50,7 @@ class Run(NamedTuple):
 
 
 @njit()
-def agglomerate(
+def watershed_of_block(
     edges: SortedEdges, leaving: SortedEdges, lattice: Lattice, shape: tuple[int, int, int]
 ) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
     """Run the mutex watershed over the sorted edges of a block.
@@ -97,7 +97,7 @@ def agglomerate(
 
 
 @njit()
-def agglomerate_graph(
+def watershed_of_graph(
     ends: NDArray[np.uint32],
     others: NDArray[np.uint32],
     attractive: NDArray[np.bool_],

@@ -24,10 +24,10 @@ from emds.errors import DataError
 from emds.geometry import Roi, Triple
 from emds.kernels import njit
 from emds.segmentation.affinities import AffinitySpec
-from emds.segmentation.agglomeration import OUT_OF_SIGHT, agglomerate_graph
-from emds.segmentation.constraints import FREE, pair_key, slot_of
-from emds.segmentation.edges import Box, Lattice, lattice_of
-from emds.segmentation.union_find import dense_labels
+from emds.segmentation.watershed.constraints import FREE, pair_key, slot_of
+from emds.segmentation.watershed.edges import Box, Lattice, lattice_of
+from emds.segmentation.watershed.kernel import OUT_OF_SIGHT, watershed_of_graph
+from emds.segmentation.watershed.union_find import dense_labels
 
 
 class ResidualGraph(NamedTuple):
@@ -222,7 +222,7 @@ def contract_graph(
     lower, upper = _places(graph.lower, begin, end), _places(graph.upper, begin, end)
     ends, others = np.minimum(lower, upper)[order], np.maximum(lower, upper)[order]
     del order, lower, upper
-    parents, open_roots = agglomerate_graph(ends, others, attractive, end - begin)
+    parents, open_roots = watershed_of_graph(ends, others, attractive, end - begin)
     clusters = np.empty(end - begin, dtype=np.uint32)
     count = dense_labels(parents, np.zeros(0, dtype=np.bool_), clusters, 0)
     is_open = np.zeros(count, dtype=np.bool_)

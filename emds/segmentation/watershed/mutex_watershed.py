@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from emds.errors import DataError, UsageError
 from emds.geometry import Roi, Triple
 from emds.segmentation.affinities import AffinitySpec
-from emds.segmentation.contraction import check_block, contract_into
+from emds.segmentation.watershed.contraction import check_block, contract_into
 
 __all__ = ["check_arguments", "check_block", "mutex_watershed", "warn_if_inverted"]
 
@@ -87,7 +87,7 @@ def mutex_watershed(
     check_arguments(affinities, spec, strides, mask)
     warn_if_inverted(affinities, spec, mask)
     if backend == "elf":
-        from emds.segmentation.elf_backend import elf_mutex_watershed
+        from emds.segmentation.watershed.elf_backend import elf_mutex_watershed
 
         return elf_mutex_watershed(affinities, spec, strides=strides, mask=mask, origin=origin)
     if backend != "numba":

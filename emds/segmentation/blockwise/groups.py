@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from emds.segmentation.pieces import (
+from emds.segmentation.blockwise.pieces import (
     Pieces,
     Segments,
     merge_pieces,
@@ -24,14 +24,14 @@ from emds.segmentation.pieces import (
     number_segments,
     segments_of,
 )
-from emds.segmentation.residual import (
+from emds.segmentation.blockwise.residual import (
     ResidualGraph,
     contract_graph,
     edges_at,
     join_graphs,
     renumber_graph,
 )
-from emds.stages.tables import Tables
+from emds.segmentation.store import Tables
 
 logger = logging.getLogger("emds")
 

@@ -14,12 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from emds.errors import UsageError
 from emds.geometry import Block, Roi
-from emds.segmentation.blockwise import values_on
+from emds.segmentation.blockwise.blocks import values_on
+from emds.segmentation.blockwise.scheme import BlockwiseScheme
 from emds.segmentation.relabel import relabel_by_first_voxel
-from emds.segmentation.scheme import BlockwiseScheme
-from emds.segmentation.union_find import smallest_members, unite
+from emds.segmentation.watershed.union_find import smallest_members, unite
 
 
 class SectionOverlaps(NamedTuple):
@@ -36,49 +35,6 @@ class SectionOverlaps(NamedTuple):
     before: NDArray[np.int64]
     after: NDArray[np.int64]
     shared: NDArray[np.int64]
-
-
-def link_sections(labels: NDArray[np.uint64], threshold: float) -> NDArray[np.uint64]:
-    """Give segments of neighbouring sections one id where they match.
-
-    Parameters
-    ----------
-    labels : (Z, Y, X) uint64
-        Dense ids in order of first voxel, each in one section only; 0 is background.
-    threshold : float
-        See `join_sections`.
-
-    Returns
-    -------
-    (Z, Y, X) uint64
-        Ids 1..n in order of first voxel.
-
-    Raises
-    ------
-    UsageError
-        If the threshold is not above 0 and at most 1.
-
-    Examples
-    --------
-    >>> labels = np.array([[[1, 1, 1, 2]], [[3, 3, 4, 4]]], dtype=np.uint64)
-    >>> link_sections(labels, 0.6).tolist()
-    [[[1, 1, 1, 2]], [[1, 1, 3, 3]]]
-    """
-    check_threshold(threshold)
-    sizes = np.bincount(labels.ravel().astype(np.int64), minlength=1)
-    depth, height, width = labels.shape
-    found = overlaps_of_sections(labels, Roi.whole((depth, height, width)))
-    joined: NDArray[np.uint64] = join_sections(found, sizes, threshold)[labels]
-    return joined
-
-
-def check_threshold(threshold: float) -> None:
-    """Refuse a threshold that all pairs reach, or none."""
-    if not 0 < threshold <= 1:
-        raise UsageError(
-            f"--link-sections {threshold:g} must be above 0 and at most 1: it is the least overlap "
-            "of two segments, shared pixels over all that they cover."
-        )
 
 
 def overlaps_of_sections(labels: NDArray[np.uint64], sources: Roi) -> SectionOverlaps:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from emds.errors import UsageError
 from emds.geometry import Block, Roi, Triple, iter_blocks
 from emds.segmentation.affinities import AffinitySpec
-from emds.segmentation.contraction import check_block
-from emds.segmentation.residual import check_keys
+from emds.segmentation.blockwise.residual import check_keys
+from emds.segmentation.watershed.contraction import check_block
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,11 @@ class BlockwiseScheme:
         What is segmented. Edges to voxels outside do not exist.
     block_shape : (z, y, x)
         Blocks lie on a grid anchored at the first voxel of the volume.
-    halo : (z, y, x)
-        How far a block is contracted beyond its borders. More halo costs time and leaves fewer
-        nodes; the result is the same.
 
     Raises
     ------
     UsageError
-        If the strides or the block shape are not three numbers from 1 up, or the halo is negative.
+        If the strides or the block shape are not three numbers from 1 up.
     DataError
         If a block has too many edges, or the volume.
     """
@@ -47,17 +44,15 @@ class BlockwiseScheme:
     strides: Triple
     volume: Roi
     block_shape: Triple
-    halo: Triple = (0, 0, 0)
 
     def __post_init__(self) -> None:
         if len(self.block_shape) != 3 or min(self.block_shape) < 1:
             raise UsageError(
                 f"the block shape must be three numbers from 1 up, not {self.block_shape}."
             )
-        if len(self.halo) != 3 or min(self.halo) < 0:
-            raise UsageError(f"the halo must be three numbers from 0 up, not {self.halo}.")
-        largest = Roi((0, 0, 0), self.block_shape).grow(self.halo).shape
-        fitting = (min(n, whole) for n, whole in zip(largest, self.volume.shape, strict=True))
+        fitting = (
+            min(n, whole) for n, whole in zip(self.block_shape, self.volume.shape, strict=True)
+        )
         z, y, x = fitting
         check_block((z, y, x), self.spec, self.strides)
         check_keys(self.volume.shape, self.spec)
@@ -66,7 +61,7 @@ class BlockwiseScheme:
     def blocks(self) -> tuple[Block, ...]:
         """All blocks, in an order in which runs of 2, 4, 8, ... of them lie close together."""
         origin, places = self.volume.offset, self._numbers.ravel().tolist()
-        row_major = iter_blocks(Roi.whole(self.volume.shape), self.block_shape, self.halo)
+        row_major = iter_blocks(Roi.whole(self.volume.shape), self.block_shape)
         numbered = [
             Block(number, block.read_roi.shift(origin), block.write_roi.shift(origin))
             for number, block in zip(places, row_major, strict=True)
@@ -83,16 +78,8 @@ class BlockwiseScheme:
             )
         )
 
-    def node_roi(self, block: Block) -> Roi:
-        """Return the box that a block contracts."""
-        return block.read_roi.intersect(self.volume)
-
-    def contract_roi(self, block: Block) -> Roi:
-        """Return the box whose affinities (and mask) `contract_block` needs."""
-        return self.node_roi(block).grow(_reach(self.spec)).intersect(self.volume)
-
-    def connect_roi(self, block: Block) -> Roi:
-        """Return the box whose affinities and fragments `connect_block` needs."""
+    def seen_by(self, block: Block) -> Roi:
+        """Return the box that a block needs to see: itself, and all that an offset reaches."""
         return block.write_roi.grow(_reach(self.spec)).intersect(self.volume)
 
     def meeting(self, roi: Roi) -> Iterator[Block]:

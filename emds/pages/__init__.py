@@ -1,0 +1,1 @@
+"""Results as HTML pages that stand alone: images inline, no script, nothing from elsewhere."""

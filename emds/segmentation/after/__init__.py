@@ -1,0 +1,1 @@
+"""What happens to segments once they are found: small ones join others, sections are linked."""

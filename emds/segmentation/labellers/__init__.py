@@ -1,0 +1,1 @@
+"""One file for each way from affinities to segments, see `emds.segmentation.labeller`."""
