@@ -4,7 +4,7 @@
 
     cli → stages → {io, noise, tiling, networks, training, segmentation, metrics, execution,
                     pyramid, datasets, demo}
-        → {config, compare, symmetry, geometry, memory, signals, errors}
+        → {config, compare, symmetry, files, geometry, memory, signals, errors}
 """
 
 import ast
@@ -14,7 +14,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "emds"
 
-BASE = {"compare", "config", "errors", "geometry", "memory", "signals", "symmetry"}
+BASE = {"compare", "config", "errors", "files", "geometry", "memory", "signals", "symmetry"}
 
 # What else a part of emds may import; every part may import itself, errors, geometry, config,
 # the type of a volume (emds.io.volume) and the version (emds).
@@ -52,6 +52,7 @@ MAY_IMPORT = {
     "config": set(),
     "geometry": set(),
     "errors": set(),
+    "files": set(),
     "memory": set(),
     "signals": set(),
     "symmetry": set(),
@@ -121,7 +122,8 @@ def test_every_part_has_its_place():
 def test_errors_and_geometry_rest_on_nothing():
     assert parts_imported_by("errors") == set()
     assert parts_imported_by("geometry") == {"errors"}
-    assert parts_imported_by("config") <= {"errors", "geometry"}
+    assert parts_imported_by("config") <= {"errors", "files", "geometry"}
+    assert parts_imported_by("files") == {"errors"}
 
 
 def parts_imported_by(part: str) -> set[str]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from emds.config.schema import NoiseModelConfig, TrainConfig
 from emds.errors import ConfigError
+from emds.files import note_input
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # Wang et al., MICCAI 2024, and what their training script sets.
@@ -125,6 +126,7 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _read_mapping(file: Path) -> dict[str, Any]:
+    note_input(file)
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from emds.demo.overlay import overlay_labels, overlay_truth
 from emds.demo.png import data_uri
+from emds.files import write_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class Account:
     facts: Mapping[str, str]
 
 
+TITLE = "<title>emds demo</title>"
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1c1e; --soft: #62666d; --line: #d9dbdf;
   --paper: #fdfdfc; --tint: #f2f3f4; }
@@ -181,10 +183,10 @@ def write_page(path: Path, panels: Sequence[Panels], account: Account) -> None:
     html = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>emds demo</title>\n<style>{STYLE}</style>\n</head>\n"
+        f"{TITLE}\n<style>{STYLE}</style>\n</head>\n"
         f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
-    path.write_text(html, encoding="utf-8")
+    write_text(path, html)
 
 
 def show_number(value: float | None) -> str:

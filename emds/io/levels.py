@@ -23,8 +23,9 @@ from emds.io.location import Location
 from emds.io.mark import attributes_of, is_written_by_emds
 from emds.io.ome import add_level, level_paths, ome_attributes
 from emds.io.open import open_volume
-from emds.io.output import WORK_FOLDER, remove, sync, sync_all
+from emds.io.ownership import WORK_FOLDER, remove
 from emds.io.source import Role
+from emds.io.sync import sync, sync_all
 from emds.io.volume import Volume
 from emds.io.writable import ArraySpec, clipped_chunks
 from emds.io.zarr_image import ZarrImage

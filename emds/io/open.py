@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import Any
 
 from emds.errors import VolumeError
+from emds.files import hold_input
 from emds.io.choose import choose_array
 from emds.io.location import Location, parse_location
 from emds.io.source import Found, Role, absurd_size, why_not
@@ -50,7 +52,15 @@ def open_volume(
     except BaseException:
         found.close()
         raise
-    return SourceVolume(source, role, found.close)
+    release = hold_input(place.path)
+
+    def close() -> None:
+        release()
+        found.close()
+
+    volume = SourceVolume(source, role, close)
+    weakref.finalize(volume, release)
+    return volume
 
 
 def find_arrays(place: Location) -> Found:

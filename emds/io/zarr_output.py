@@ -12,7 +12,8 @@ import zarr
 
 from emds.geometry import Triple
 from emds.io.ome import OmeVersion, build_label_list, build_multiscale
-from emds.io.output import Claim, PendingOutput, remove
+from emds.io.output import Claim, PendingOutput
+from emds.io.ownership import remove
 from emds.io.source import Role
 from emds.io.volume import Nanometres
 from emds.io.writable import ArraySpec, as_json, clipped_chunks
@@ -53,8 +54,7 @@ class Container:
         self._folder = self._output.partial
         try:
             if not self._output.is_set_up:
-                for path in self._folder.iterdir():
-                    remove(path)
+                self._output.clear()
             # Mode "a" keeps the folder that was just claimed; "w" would remove and remake it.
             self._root = zarr.open_group(
                 str(self._folder), mode="a", zarr_format=3 if ome_version == "0.5" else 2

@@ -7,7 +7,7 @@ code: it is read with ``weights_only=True``, so a pickle that would run somethin
 from __future__ import annotations
 
 import hashlib
-import os
+import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +26,7 @@ from torch import Tensor
 
 import emds
 from emds.errors import CheckpointError
+from emds.files import note_input, write_whole
 from emds.geometry import Triple
 from emds.networks.intensity import Intensity
 from emds.networks.joint import Architecture, JointNetwork
@@ -159,17 +160,11 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def save_atomically(content: Mapping[str, Any], path: Path) -> None:
-    """`torch.save` into a temporary file beside `path`, flushed to disk, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(dict(content), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """`torch.save` a file whole or not at all, flushed to disk."""
+    packed = io.BytesIO()  # PyTorch makes a RuntimeError of any error of a file
+    torch.save(dict(content), packed)
+    with write_whole(path) as file:
+        file.write(packed.getbuffer())
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -182,6 +177,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         anything but tensors and plain data.
     """
     content = load_tensors(path)
+    note_input(path)
     if content.get("kind") != _KIND:
         raise CheckpointError(
             f"{path} is not an emds checkpoint (its keys: {', '.join(map(str, content))[:80]}). "

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emds.errors import CheckpointError
+from emds.files import note_input
 from emds.networks.transunet import Bottleneck, TransUNet
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -70,6 +71,7 @@ def _read(path: Path) -> Arrays:
     if not path.is_file() or not zipfile.is_zipfile(path):
         raise CheckpointError(f"no weights at {path}: expected an .npz file of arrays.")
     try:
+        note_input(path)
         with np.load(path, allow_pickle=False) as archive:
             return {name: np.asarray(archive[name], np.float32) for name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:

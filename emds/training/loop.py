@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 from emds.compare import differences
 from emds.config import TrainConfig
 from emds.errors import ConfigError, DataError, InterruptedRunError
+from emds.files import write_text
 from emds.geometry import Triple, middle
 from emds.networks.checkpoint import load_tensors, save_atomically
 from emds.networks.device import place
@@ -304,9 +304,7 @@ def _log(path: Path, step: int) -> Iterator[Callable[[Mapping[str, Any]], None]]
             except ValueError:  # the line the kill tore
                 break
             kept.append(line + "\n")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, "".join(kept))
     with path.open("a", encoding="utf-8") as file:
 
         def write(line: Mapping[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from emds.demo.overlay import overlay_labels, overlay_truth
 from emds.demo.page import LABEL_KEY, STYLE
 from emds.demo.png import data_uri
+from emds.files import write_text
 from emds.io import open_volume
 from emds.stages.reproduce.plan import Row
 from emds.stages.reproduce.results import Line, Results
@@ -78,10 +78,7 @@ def write_page(path: Path, results: Results, place: Workspace) -> None:
         f"<title>emds reproduce</title>\n<style>{STYLE}{_STYLE}</style>\n</head>\n"
         f"<body>\n<main>\n{text}\n</main>\n</body>\n</html>\n"
     )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(html, encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, html)
 
 
 def _summary(results: Results, place: Workspace) -> str:

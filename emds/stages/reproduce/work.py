@@ -14,6 +14,7 @@ import numpy as np
 
 import emds
 from emds.datasets import Dataset
+from emds.files import write_whole
 from emds.geometry import Roi, Triple, iter_blocks
 from emds.io import create_volume, open_volume
 from emds.io.volume import CroppedVolume, Volume
@@ -242,7 +243,8 @@ def _keep_examples(path: Path, made: dict[str, Volume], shape: Triple) -> None:
         for name, volume in made.items()
         if name in ("image", "labels")
     }
-    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    with write_whole(path) as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def shown_boxes(shape: Triple) -> list[Roi]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from emds.compare import differences
 from emds.config import TrainConfig, load_train_config, parse_train_config
 from emds.datasets import Dataset
 from emds.errors import ConfigError
+from emds.files import write_text
 from emds.stages.reproduce.plan import System, Task
 from emds.training.recipes import RECIPES
 
@@ -166,8 +166,4 @@ class Workspace:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    text = json.dumps(content, indent=2, allow_nan=False, default=str)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, json.dumps(content, indent=2, allow_nan=False, default=str) + "\n")
