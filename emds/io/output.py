@@ -390,6 +390,11 @@ def run_file_of(target: Path) -> Path:
     return partial_of(target) / WORK_FOLDER / RUN_FILE
 
 
+def is_begun(target: Path) -> bool:
+    """Say whether a run has begun an output, and its record is there."""
+    return read_mark(partial_of(target), target) is not None and run_file_of(target).is_file()
+
+
 def _why_not_replaceable(target: Path) -> str | None:
     if target.is_symlink():
         return f"is a link to {str(target.readlink())!r}, which emds does not follow to write"

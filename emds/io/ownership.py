@@ -25,8 +25,8 @@ WORK_FOLDER = ".emds"
 _MARK = "output.json"
 _METADATA = {*ZARR_METADATA, ".zattrs", ".zmetadata"}
 _CHUNKS = re.compile(r"c|\d+(\.\d+)*")  # of version 3, and of version 2
-_TORN = ".partial"
-"""How zarr ends the name of a file that it is writing."""
+_TORN = re.compile(r".+\.[0-9a-f]+\.partial")
+"""How zarr names a file that it is writing."""
 
 
 def write_mark(folder: Path, target: Path, **facts: Any) -> None:
@@ -78,7 +78,7 @@ def _foreign(path: Path, unfinished: bool) -> Path | None:
     if path.is_symlink():
         return path
     if not path.is_dir():
-        torn = unfinished and path.suffix == _TORN
+        torn = unfinished and _TORN.fullmatch(path.name)
         return None if path.name in _METADATA or torn else path
     inside = sorted(path.iterdir())
     if is_zarr_array(path):
@@ -93,9 +93,16 @@ def holds_work(partial: Path) -> bool:
     for folder, folders, names in os.walk(partial):
         if Path(folder) == partial and WORK_FOLDER in folders:
             folders.remove(WORK_FOLDER)
-        if any(name not in _METADATA and not name.endswith(_TORN) for name in names):
+        if any(name not in _METADATA and not _TORN.fullmatch(name) for name in names):
             return True
     return (partial / WORK_FOLDER / "done").exists()
+
+
+def remove_torn(folder: Path) -> None:
+    """Remove what zarr was writing below a folder when it was killed."""
+    for path in list(folder.rglob("*.partial")):
+        if _TORN.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            path.unlink()
 
 
 def remove_contents(folder: Path) -> None:

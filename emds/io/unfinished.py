@@ -8,7 +8,7 @@ from pathlib import Path
 from emds.errors import IncompleteError
 from emds.io.locks import close, lock, open_folder
 from emds.io.mark import is_written_by_emds
-from emds.io.output import partial_of, run_file_of
+from emds.io.output import is_begun, partial_of
 from emds.io.ownership import read_mark
 
 _SUFFIX = partial_of(Path("output")).suffix
@@ -33,7 +33,7 @@ def refuse_unfinished(location: str | Path) -> None:
     partial = partial_of(target)
     if _is_held(partial):
         advice = "An emds is writing it now: wait until it ends."
-    elif run_file_of(target).is_file():
+    elif is_begun(target):
         advice = (
             "Continue with the command that began it and --resume; where it was begun with "
             f"--shard, repeat the shards that stopped, then emds merge {target}."

@@ -10,10 +10,11 @@ from typing import Any, Self
 import numpy as np
 import zarr
 
+from emds.files import naming
 from emds.geometry import Triple
 from emds.io.ome import OmeVersion, build_label_list, build_multiscale
 from emds.io.output import Claim, PendingOutput
-from emds.io.ownership import remove
+from emds.io.ownership import remove_torn
 from emds.io.source import Role
 from emds.io.volume import Nanometres
 from emds.io.writable import ArraySpec, as_json, clipped_chunks
@@ -56,9 +57,10 @@ class Container:
             if not self._output.is_set_up:
                 self._output.clear()
             # Mode "a" keeps the folder that was just claimed; "w" would remove and remake it.
-            self._root = zarr.open_group(
-                str(self._folder), mode="a", zarr_format=3 if ome_version == "0.5" else 2
-            )
+            with naming(target):
+                self._root = zarr.open_group(
+                    str(self._folder), mode="a", zarr_format=3 if ome_version == "0.5" else 2
+                )
         except BaseException:
             self._output.abort()
             raise
@@ -111,11 +113,13 @@ class Container:
             role=role or ("raw" if channels is None else "affinities"),
             attributes=attributes or {},
         )
-        return self._add(name or "", spec)
+        with naming(self.location):
+            return self._add(name or "", spec)
 
     def create_only_image(self, spec: ArraySpec) -> ZarrImage:
         """Add the root image and make the container follow its ``with`` block."""
-        return self._add("", spec, owner=self)
+        with naming(self.location):
+            return self._add("", spec, owner=self)
 
     def create_labels(
         self,
@@ -138,7 +142,8 @@ class Container:
             role="labels",
             attributes=attributes or {},
         )
-        image = self._add(f"labels/{name}", spec)
+        with naming(self.location):
+            image = self._add(f"labels/{name}", spec)
         if not self.is_set_up:
             names = [path.split("/")[1] for path in self._images if path.startswith("labels/")]
             self._root.require_group("labels").attrs.update(build_label_list(names, self._version))
@@ -222,8 +227,7 @@ class Container:
         """Finish the container and give it its final name."""
         for image in self._images.values():
             image.check_whole()
-        for path in self._folder.rglob("*.partial"):
-            remove(path)  # what a process that was killed had half written
+        remove_torn(self._folder)
         self._output.commit()
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ from emds.execution import (
 )
 from emds.files import refuse_inputs
 from emds.io import Container, Volume, create_container, open_volume
-from emds.io.output import RUN_FILE, Claim, run_file_of
+from emds.io.output import RUN_FILE, Claim, is_begun, run_file_of
 from emds.signals import stop_signal
 from emds.stages.arrays import Arrays, create_arrays, temporary_images
 from emds.stages.estimate import check_disk
@@ -89,7 +89,8 @@ def execute(
     if execution.distributed or shard is not None:
         _open_again(request)
     record = run_file_of(Path(out))
-    if (resume or shard is not None) and record.is_file():
+    begun = is_begun(Path(out))
+    if (resume or shard is not None) and begun:
         request = request.with_blocks_of(Request.from_dict(RunRecord.load(record).request))
     job = prepare(request, source, mask)
     refuse_inputs(Path(out))  # before any waiting
@@ -98,8 +99,7 @@ def execute(
         warn_if_unfamiliar(job)
         denoise_to_file(job, out, overwrite=overwrite, progress=progress or _silent)
         return str(out)
-    begins = overwrite or not record.is_file()
-    if not record.is_file():
+    if not begun:
         check_disk(job, Path(out))
     elif overwrite:
         wait_for_workers(record.parent)
@@ -107,7 +107,7 @@ def execute(
     container = create_container(out, overwrite=overwrite, claim=claim)
     try:
         arrays = _set_up(container, job)
-        if begins:
+        if overwrite or not begun:
             warn_if_unfamiliar(job)  # not once more when the run is taken up again
         with stop_signal() as stop:
             runner = Runner(container, job, arrays, execution, stop, progress or _silent)
@@ -148,7 +148,7 @@ def merge(
         If there is no unfinished output.
     """
     record = run_file_of(Path(out))
-    if not record.is_file():
+    if not is_begun(Path(out)):
         there = "it is complete" if Path(out).exists() else "no shard has begun it"
         raise UsageError(f"nothing to merge at {str(out)!r}: {there}.")
     request = Request.from_dict(RunRecord.load(record).request)
