@@ -18,6 +18,19 @@ Anything that is not an `EmdsError` is a bug and keeps its traceback. `BlockErro
 another error to where it is known what to do about it.
 """
 
+import errno
+
+MACHINE_ERRORS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+}
+"""Of an OSError: the machine lacks something, and nobody has asked for anything wrong."""
+
 
 class EmdsError(Exception):
     """Base of every failure that emds reports without a traceback."""

@@ -165,7 +165,7 @@ def write_whole(path: Path) -> Iterator[IO[bytes]]:
     _refuse_special(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary, handle = _open_temporary(path)
-    with _naming(path), os.fdopen(handle, "r+b") as file:
+    with naming(path), os.fdopen(handle, "r+b") as file:
         try:
             file.truncate()
             yield file
@@ -225,7 +225,7 @@ def _open_temporary(path: Path) -> tuple[Path, int]:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def naming(path: str | Path) -> Iterator[None]:
     """Add the file's name to an error of the machine that has none."""
     try:
         yield

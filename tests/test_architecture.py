@@ -4,7 +4,7 @@
 
     cli → stages → {io, noise, tiling, networks, training, segmentation, metrics, execution,
                     pyramid, datasets, demo}
-        → {config, compare, symmetry, geometry, kernels, memory, numbers, signals, errors}
+        → {config, compare, symmetry, files, geometry, kernels, memory, numbers, signals, errors}
 """
 
 import ast
@@ -138,7 +138,8 @@ def test_every_part_has_its_place():
 def test_errors_and_geometry_rest_on_nothing():
     assert parts_imported_by("errors") == set()
     assert parts_imported_by("geometry") == {"errors"}
-    assert parts_imported_by("config") <= {"errors", "geometry", "numbers"}
+    assert parts_imported_by("config") <= {"errors", "files", "geometry", "numbers"}
+    assert parts_imported_by("files") == {"errors"}
 
 
 def parts_imported_by(part: str) -> set[str]:
@@ -163,3 +164,51 @@ def parts_imported_by(part: str) -> set[str]:
 )
 def test_the_check_notices(part, source):
     assert violations(part, source)
+
+
+# What puts files in their places or removes them; everything else goes through these, so that no
+# command can forget that an output is never an input and never somebody else's.
+WRITERS = {
+    "files.py": "write_whole",
+    "io/output.py": "PendingOutput",
+    "io/ownership.py": "what carries our mark",
+    "io/zarr_image.py": "inside a PendingOutput or a container of emds",
+    "execution/done_log.py": "in the work folder of a PendingOutput",
+    "execution/presence.py": "in the work folder of a PendingOutput",
+    "stages/execute.py": "in the work folder of a PendingOutput",
+    "stages/runner.py": "in the work folder of a PendingOutput",
+    "stages/tables.py": "in the work folder of a PendingOutput",
+    "stages/reproduce/work.py": "in the marked folder of a plan",
+    "stages/reproduce/claims.py": "in the marked folder of a plan",
+    "stages/train.py": "in a run folder",
+    "training/loop.py": "in a run folder",
+}
+_PLACING = {"replace", "rename", "unlink", "rmtree", "rmdir", "write_text", "write_bytes", "touch"}
+
+
+def places_files(source: str) -> list[str]:
+    """Return calls of methods that put files in their places, or remove them."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        name, of = node.func.attr, ast.unparse(node.func.value)
+        if name == "replace" and len(node.args) != 1:
+            continue  # of a string
+        mode = [word.value for word in node.args[:1] if isinstance(word, ast.Constant)]
+        opens = name == "open" and any(set(str(word)) & set("wax+") for word in mode)
+        if (name in _PLACING and of != "dataclasses") or opens:
+            found.append(ast.unparse(node))
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_are_put_in_their_places_by_few(path):
+    if str(path.relative_to(PACKAGE)) not in WRITERS:
+        assert places_files(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_module_that_writes_on_its_own_is_seen():
+    for line in ("p.write_text(x)", "t.replace(p)", "shutil.rmtree(p)", "p.open('wb')"):
+        assert places_files(line)
+    assert not places_files("text.replace('a', 'b'); replace(options, a=1); p.open('rb')")

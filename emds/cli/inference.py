@@ -27,7 +27,7 @@ _NETWORK_OPTIONS = (
 def denoise(
     ctx: typer.Context,
     noisy: options.NoisyVolume,
-    out: options.OutContainer,
+    out: options.OutImage,
     checkpoint: options.CheckpointFile = None,
     key: options.Key = None,
     roi: options.RoiText = None,

@@ -170,6 +170,15 @@ IntensityRange = Annotated[
 OutContainer = Annotated[
     str, typer.Option("--out", "-o", metavar="PATH", help="OME-Zarr container to write.")
 ]
+OutImage = Annotated[
+    str,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="PATH",
+        help="Volume to write: OME-Zarr (.zarr), or in one go TIFF (.tif) or HDF5 (.h5).",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 

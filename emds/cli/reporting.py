@@ -13,22 +13,22 @@ from typer.core import TyperGroup
 from typing_extensions import override
 
 from emds.cli.printable import echo
-from emds.errors import EmdsError, InterruptedRunError
+from emds.errors import MACHINE_ERRORS, EmdsError, InterruptedRunError
+from emds.files import one_command
 from emds.signals import TerminatedError, ended_by_signals
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 """What a shell reports for a program that SIGPIPE ended."""
 
-_MACHINE_ERRORS = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EIO,
-    errno.EMFILE,
-}
+_DENIED = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+# How libraries say, in errors of other kinds, that memory could not be had.
+_NO_MEMORY = re.compile(
+    r"(can(no|')t|unable to|failed to|could not) allocate|(out of|not enough|insufficient) memory"
+    r"|bad_alloc|allocation (error|failed)|can't start new thread|failed to map segment",
+    re.IGNORECASE,
+)
 
 GLOBAL_FLAGS = ("-q", "--quiet", "-v", "--verbose", "--no-progress", "--debug")
 
@@ -64,7 +64,7 @@ class ReportingGroup(TyperGroup):
     @override
     def invoke(self, ctx: Any) -> Any:
         try:
-            with ended_by_signals():
+            with ended_by_signals(), one_command():
                 result = super().invoke(ctx)
             sys.stdout.flush()
             return result
@@ -112,13 +112,26 @@ def _describe_usage(error: Any) -> str:
     return f"{message}. See '{command} --help'."
 
 
-def _failure_around(error: Exception) -> str | None:
-    """Say what the machine lacked, if that is what happened; it is nobody's bug."""
-    # By name, for PyTorch's own is not worth importing PyTorch.
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "out of memory. Lower --batch-size or --block-shape; for training, batch_size."
-    if isinstance(error, OSError) and error.errno in _MACHINE_ERRORS:
-        return f"{error.strerror}: {error.filename or 'while writing'}."
+def _failure_around(error: BaseException) -> str | None:
+    """Say what the machine lacked, if that is what happened; it is nobody's bug.
+
+    Libraries wrap such errors in errors of their own, so those behind it count as well.
+    """
+    behind: BaseException | None = error
+    while behind is not None:
+        # By name, for PyTorch's own is not worth importing PyTorch.
+        kinds = (isinstance(behind, MemoryError), type(behind).__name__ == "OutOfMemoryError")
+        code = behind.errno if isinstance(behind, OSError) else None
+        if any(kinds) or code == errno.ENOMEM or _NO_MEMORY.search(str(behind)):
+            return (
+                "out of memory. Lower --batch-size or --block-shape; for training, batch_size; or "
+                "allow the process more (ulimit -v)."
+            )
+        if isinstance(behind, OSError) and code in MACHINE_ERRORS | _DENIED:
+            limit = " (ulimit -f)" if code == errno.EFBIG else ""
+            return f"{behind.strerror}{limit}: {behind.filename or 'while writing'}."
+        context = None if behind.__suppress_context__ else behind.__context__
+        behind = behind.__cause__ or context
     return None
 
 

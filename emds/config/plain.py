@@ -10,6 +10,7 @@ import yaml
 from typing_extensions import override
 
 from emds.errors import ConfigError
+from emds.files import note_input
 
 _LARGEST_BYTES = 2**20
 _DEEPEST = 20
@@ -32,6 +33,7 @@ def read_mapping(file: Path, what: str) -> dict[str, Any]:
         If it cannot be read or holds something else; if a key comes twice in a mapping, or it is
         nested or refers to itself beyond all reason. The message names the line.
     """
+    note_input(file)
     try:
         with file.open("rb") as stream:
             content = stream.read(_LARGEST_BYTES + 1)

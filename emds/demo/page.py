@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emds.files import write_text
 from emds.pages.overlay import overlay_labels, overlay_truth
 from emds.pages.render import render
 
@@ -82,6 +83,10 @@ class Account:
     facts: Mapping[str, str]
 
 
+TITLE = "<title>emds demo</title>"
+"""By which a page of the demo is known."""
+
+
 def write_page(path: Path, panels: Sequence[Panels], account: Account) -> None:
     """Write the page.
 
@@ -96,7 +101,7 @@ def write_page(path: Path, panels: Sequence[Panels], account: Account) -> None:
     """
     sections = [(panel.z, _images(panel)) for panel in panels]
     html = render("demo.html", title="emds demo", sections=sections, account=account)
-    path.write_text(html, encoding="utf-8")
+    write_text(path, html)
 
 
 def _images(panel: Panels) -> list[tuple[str, NDArray[np.uint8], str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from emds.compare import differences
 from emds.errors import OutputExistsError
+from emds.files import write_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +32,9 @@ class RunRecord:
 
     def save(self, path: Path) -> None:
         """Write it whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         content: dict[str, Any] = {"request": self.request, "identity": self.identity}
         content["sha256"] = _hash(content)
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_text(path, json.dumps(content, indent=1))
 
     @classmethod
     def load(cls, path: Path) -> RunRecord:

@@ -141,6 +141,7 @@ def create_container(
     target = Path(location)
     if target.suffix.lower() not in ZARR_SUFFIXES:
         raise UsageError(
-            f"cannot write {str(location)!r}: it holds several images, so it must end in .zarr."
+            f"cannot write {str(location)!r}: an output of this command is an OME-Zarr container, "
+            "so --out must end in .zarr."
         )
     return Container(target, overwrite=overwrite, ome_version=ome_version, claim=claim)

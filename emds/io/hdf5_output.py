@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from emds.geometry import Roi
+from emds.io.deferred_file import DeferredFile
 from emds.io.output import PendingOutput
 from emds.io.source import Role
 from emds.io.writable import ArraySpec, WritableVolume
@@ -35,11 +36,13 @@ class Hdf5Output(WritableVolume):
         super().__init__(f"{target}:{CREMI_NAMES[spec.role]}", spec)
         self._output = PendingOutput(target, overwrite=overwrite, folder=False)
         self._file: Any = None
+        self._disk: Any = None
         try:
-            # Without HDF5's own lock, which collides with the one that PendingOutput holds.
-            self._file = h5py.File(self._output.partial, "w", locking=False)
+            self._disk = DeferredFile(self._output.content)
+            self._file = h5py.File(self._disk, "w")
             self._dataset = self._create_dataset(spec)
             self.set_attributes(spec.attributes)
+            self._disk.check()
         except BaseException:
             self.close()
             raise
@@ -66,6 +69,7 @@ class Hdf5Output(WritableVolume):
     @override
     def _store(self, roi: Roi, values: NDArray[Any]) -> None:
         self._dataset[(..., *roi.slices())] = values
+        self._disk.check()
 
     @override
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
@@ -81,13 +85,19 @@ class Hdf5Output(WritableVolume):
             raise RuntimeError(
                 f"{self.location} was not written everywhere: {written} of {expected} chunks"
             )
-        self._file.close()
+        self._close_file()
         self._output.commit()
 
     @override
     def close(self) -> None:
         try:
-            if self._file is not None:
-                self._file.close()
+            self._close_file()
         finally:
             self._output.abort()
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        if self._disk is not None:
+            self._disk.close()
+            self._disk.check()

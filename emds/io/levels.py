@@ -24,9 +24,10 @@ from emds.io.mark import attributes_of, is_written_by_emds
 from emds.io.multiscale import level_paths, ome_attributes
 from emds.io.ome import add_level
 from emds.io.open import open_volume
-from emds.io.output import WORK_FOLDER, remove, sync, sync_all
+from emds.io.ownership import WORK_FOLDER, remove, remove_torn
 from emds.io.seal import is_sealed, resealed, seal_node
 from emds.io.source import Role
+from emds.io.sync import sync, sync_all
 from emds.io.volume import Volume
 from emds.io.writable import ArraySpec, clipped_chunks
 from emds.io.zarr_image import ZarrImage
@@ -85,8 +86,12 @@ class GrowingImage:
         )
         if not self._fits(level, spec):
             self._discard_begun()
-        for torn in (*self._folder.glob("*.partial"), *self._begun.rglob("*.partial")):
-            remove(torn)  # what zarr was writing when it was killed
+        if self._begun.exists() and LEVEL not in self._begun_by():
+            raise UsageError(
+                f"{str(self._begun)!r} is in the way of a lower resolution, and emds pyramid did "
+                "not make it. Move it away."
+            )
+        remove_torn(self._folder)
         return ZarrImage(
             f"{self.location}/{level}", self._group, self._folder, spec, _ignore, level=level
         )

@@ -58,6 +58,9 @@ def _parse(text: str, key: str | None) -> Location:
         raise VolumeError(f"{reason}.")
     path, inner = _split(text)
     if path is None:
+        from emds.io.unfinished import refuse_unfinished
+
+        refuse_unfinished(text)
         raise VolumeError(f"cannot read {text!r}: there is no such file or folder.")
     keys = [part for part in (inner, key) if part]
     full_key = "/".join("/".join(keys).replace("\\", "/").strip("/").split("/"))

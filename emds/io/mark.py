@@ -34,13 +34,18 @@ def _is_zarr(folder: Path) -> bool:
 
 
 def _arrays(folder: Path) -> Iterator[Path]:
-    is_array = (folder / ".zarray").is_file()
-    if is_array or _content(folder / "zarr.json").get("node_type") == "array":
+    if is_zarr_array(folder):
         yield folder
         return
     for child in folder.iterdir():
         if child.is_dir() and _is_zarr(child):
             yield from _arrays(child)
+
+
+def is_zarr_array(folder: Path) -> bool:
+    """Say whether a folder holds a zarr array of either version."""
+    is_array = (folder / ".zarray").is_file()
+    return is_array or _content(folder / "zarr.json").get("node_type") == "array"
 
 
 def attributes_of(folder: Path) -> Mapping[str, Any]:

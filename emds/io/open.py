@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from emds.errors import VolumeError
+from emds.files import hold_input
 from emds.io.choose import choose_array
 from emds.io.location import Location, parse_location
 from emds.io.source import Found, Role, absurd_size, why_not
@@ -56,7 +58,15 @@ def open_volume(
         raise
     for remark in source.remarks:
         _warn_once(f"{source.location}: {remark}.")
-    return SourceVolume(source, role, found.close)
+    release = hold_input(place.path)
+
+    def close() -> None:
+        release()
+        found.close()
+
+    volume = SourceVolume(source, role, close)
+    weakref.finalize(volume, release)
+    return volume
 
 
 @cache

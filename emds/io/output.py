@@ -4,36 +4,55 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import itertools
+import logging
 import os
-import shutil
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from emds.errors import OutputExistsError, UsageError
+from emds.errors import MACHINE_ERRORS, OutputExistsError, UsageError
+from emds.files import identity_of, refuse_inputs
+from emds.io.locks import close, lock, open_folder
 from emds.io.mark import is_written_by_emds
+from emds.io.ownership import (
+    WORK_FOLDER,
+    first_foreign,
+    holds_only_mark,
+    holds_work,
+    passing_name,
+    read_mark,
+    remove,
+    remove_contents,
+    remove_mark,
+    remove_marked,
+    sweep_passing,
+    write_mark,
+)
+from emds.io.sync import sync, sync_all
 
-_SYNC_AT_ONCE = 16
-_SYNC_BATCH = 1024
+logger = logging.getLogger("emds")
+
 _PATIENCE_S = 60.0
 
-WORK_FOLDER = ".emds"
 RUN_FILE = "run.json"
+_REPLACED = "replaced"
 
 Claim = Literal["new", "resume", "share", "help"]
 """How a process takes hold of an output: see `PendingOutput`."""
 
 
+class _HeldError(OutputExistsError):
+    """Another process has the lock."""
+
+
 class PendingOutput:
-    """The unfinished form of an output, ``<target>.partial``.
+    """The unfinished form of an output, the folder ``<target>.partial``.
 
     Made at once, so that a second run on the same target is refused before any work. `commit`
-    puts it in the target's place; `abort` removes it; `leave` keeps it for another process to go
-    on with. Whatever lay at the target stays until then. The partial output is locked while its
-    process lives.
+    puts its content in the target's place; `abort` removes it; `leave` keeps it for another process
+    to go on with. Whatever lay at the target stays until then. The partial output is locked while
+    its process lives, and carries a mark that says which output it is of (`emds.io.ownership`).
+    What stands at its place without that mark is left alone.
 
     Parameters
     ----------
@@ -41,7 +60,8 @@ class PendingOutput:
         Where the output shall be.
     overwrite : bool
         An existing target, or the partial output of a run that was killed, may be replaced. A
-        folder is replaced only if emds wrote it; a single file (TIFF, HDF5) whoever wrote it.
+        folder is replaced only if emds wrote all that is in it; a single file (TIFF, HDF5) whoever
+        wrote it.
     folder : bool
         The output is a folder (zarr).
     claim : {"new", "resume", "share", "help"}
@@ -50,14 +70,20 @@ class PendingOutput:
         as any of them lives, nobody else gets hold of it. ``help`` writes to what another process
         holds.
 
+    Attributes
+    ----------
+    content : Path
+        What becomes the target: the partial folder itself, or the file in it.
+
     Raises
     ------
     OutputExistsError
-        If the target or (for ``new``) its partial form exists and `overwrite` is false, or a
-        process that still runs is writing it.
+        If the target or (for ``new``) its partial form exists and `overwrite` is false, a process
+        that still runs is writing it, or what stands in the place of the partial form is not ours.
     UsageError
-        If the target's folder is missing or cannot be written to, or the target is a folder
-        that emds did not write; if there is nothing to resume.
+        If the target's folder is missing or cannot be written to; if the target is a link, an
+        input, or a folder with something in it that emds did not write; if there is nothing to
+        resume.
     """
 
     def __init__(
@@ -65,6 +91,7 @@ class PendingOutput:
     ) -> None:
         self.target = target
         self.partial = partial_of(target)
+        self.content = self.partial if folder else self.partial / target.name
         self._claim = claim
         self._lock: int | None = None
         self._open = False
@@ -73,15 +100,13 @@ class PendingOutput:
                 f"cannot write {str(target)!r}: the folder {str(target.parent)!r} does not exist. "
                 "Make it first, or choose another place with --out."
             )
+        refuse_inputs(target)
+        refuse_inputs(self.partial)
         try:
+            if claim != "help":
+                self._tidy()
             if claim == "new":
-                left = self._take_lock()
-                try:
-                    self._put_back_replaced()
-                    self._check_replaceable(overwrite)
-                    self._make(overwrite, folder)
-                finally:
-                    _close(left)
+                self._begin(overwrite)
             elif claim == "resume":
                 self._resume()
             elif claim == "share":
@@ -89,19 +114,39 @@ class PendingOutput:
             self._open = True
         except OSError as error:
             self.abort()
+            if error.errno in MACHINE_ERRORS:
+                raise
             raise UsageError(f"cannot write {str(target)!r}: {error.strerror}.") from error
         except BaseException:
             self.abort()
             raise
 
+    def _begin(self, overwrite: bool) -> None:
+        left = self._take_lock()
+        try:
+            if left is not None:
+                self._put_back_replaced()
+            self._check_replaceable(overwrite)
+            if left is not None and not (overwrite or holds_only_mark(self.partial)):
+                raise OutputExistsError(
+                    f"{str(self.partial)!r} exists: an unfinished output of a run that was killed. "
+                    "Continue a run with --resume, or pass --overwrite to start anew."
+                )
+            if left is not None:
+                self._discard()
+        finally:
+            close(left)
+        if not self._make():
+            raise self._held()
+
     def _resume(self) -> None:
         self._lock = self._take_lock()
         if self._lock is None:
-            remove(self.target / WORK_FOLDER)  # left by a commit that was killed at its end
             there = "it is complete" if self.target.exists() else "there is no unfinished output"
             raise UsageError(
                 f"nothing to resume at {str(self.target)!r}: {there}. Leave out --resume."
             )
+        self._refuse_unexpected()
 
     def _share(self) -> None:
         """Join those who write the output, or be the one who sets it up.
@@ -110,13 +155,13 @@ class PendingOutput:
         `set_up`, or waits for the one who does.
         """
         self._check_replaceable(overwrite=False)
-        self.partial.mkdir(exist_ok=True)
         deadline = time.monotonic() + _PATIENCE_S
         while True:
             try:
                 self._lock = self._take_lock(fcntl.LOCK_SH if self.is_set_up else fcntl.LOCK_EX)
-                return
-            except OutputExistsError:
+                if self._lock is not None or self._make():
+                    return
+            except _HeldError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
@@ -131,6 +176,22 @@ class PendingOutput:
         """Whether all arrays have been made, as the record of the run says."""
         return (self.work_folder / RUN_FILE).is_file()
 
+    def clear(self) -> None:
+        """Throw away what was left by a process that was killed before everything was set up.
+
+        Raises
+        ------
+        OutputExistsError
+            If work was done, so that the record of it must have been lost since.
+        """
+        if self._claim == "help" or holds_work(self.partial):
+            raise OutputExistsError(
+                f"{str(self.partial)!r} holds work that was done, and the record of the run, "
+                f"{WORK_FOLDER}/{RUN_FILE}, is lost, so it cannot be continued. Put that file back "
+                "if you can; pass --overwrite, without --resume or --shard, to discard the work."
+            )
+        remove_contents(self.partial)
+
     def set_up(self) -> None:
         """Let others in who share the output, if this process does."""
         if self._lock is not None and self._claim == "share":
@@ -142,95 +203,172 @@ class PendingOutput:
         Raises
         ------
         OutputExistsError
-            If the process that writes it still runs.
+            If the process that writes it still runs, or it is not ours.
         """
-        try:
-            handle = os.open(self.partial, os.O_RDONLY)
-        except FileNotFoundError:
-            return None
-        try:
-            fcntl.flock(handle, kind | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                return handle  # a file system without locks
+        while True:
+            handle = open_folder(self.partial)
+            if handle is None and not os.path.lexists(self.partial):
+                return None
+            if handle is None or read_mark(self.partial, self.target) is None:
+                close(handle)
+                if os.path.lexists(self.partial):
+                    raise self._not_ours()
+                continue  # it was finished or removed just now
+            if not lock(handle, kind):
+                os.close(handle)
+                raise self._held()
+            found = os.fstat(handle)
+            if identity_of(self.partial) == (found.st_dev, found.st_ino):
+                return handle
             os.close(handle)
-            raise OutputExistsError(
-                f"{str(self.partial)!r} exists: another emds is writing it now. Wait until it "
-                "ends, or choose another --out."
-            ) from None
-        return handle
+
+    def _held(self) -> _HeldError:
+        return _HeldError(
+            f"{str(self.partial)!r} exists: another emds is writing it now. Wait until it ends, or "
+            "choose another --out."
+        )
+
+    def _not_ours(self) -> OutputExistsError:
+        return OutputExistsError(
+            f"{str(self.partial)!r} is in the way: it has no mark that says that emds made it for "
+            f"{str(self.target)!r}, so it is left alone. Move it away, or choose another --out."
+        )
+
+    def _make(self) -> bool:
+        """Make the partial output, marked and locked; False if something stands there by now."""
+        passing = passing_name(self.partial)
+        passing.mkdir()
+        try:
+            self._lock = open_folder(passing)
+            assert self._lock is not None
+            lock(self._lock, fcntl.LOCK_EX)
+            write_mark(passing, self.target, replaces=_inode(self.target))
+            if os.path.lexists(self.partial):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            passing.rename(self.partial)
+        except BaseException as error:
+            remove(passing)
+            self._unlock()
+            there = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
+            if isinstance(error, OSError) and error.errno in there:
+                return False
+            raise
+        return True
 
     def _put_back_replaced(self) -> None:
         """Undo a commit that was killed after it had moved the old output away."""
-        replaced = self._replaced()
-        if replaced and not os.path.lexists(self.target):
-            replaced[-1].rename(self.target)
+        replaced = self.work_folder / _REPLACED
+        if os.path.lexists(replaced) and not os.path.lexists(self.target):
+            replaced.rename(self.target)
 
-    def _replaced(self) -> list[Path]:
-        """List what commits moved away and did not live to remove, the newest last."""
-        start = f"{self.target.name}.replaced."
-        found = [
-            path
-            for path in self.target.parent.iterdir()
-            if path.name.startswith(start) and path.name.removeprefix(start).isdigit()
-        ]
-        return sorted(found, key=lambda path: path.lstat().st_ctime_ns)
+    def _tidy(self) -> None:
+        """Remove what processes have left that were killed at the very begin or end of a commit."""
+        sweep_passing(self.partial)
+        for folder, clean in ((self.target, remove_mark), (self.partial, remove_marked)):
+            mark = read_mark(folder, self.target)
+            if mark is not None and mark.get("becomes") == _inode(self.target) is not None:
+                handle = open_folder(folder)
+                if handle is not None and lock(handle, fcntl.LOCK_EX):
+                    clean(folder)
+                close(handle)
 
     def _check_replaceable(self, overwrite: bool) -> None:
-        if not self.target.exists():
+        if not os.path.lexists(self.target):
             return
         if not overwrite:
             raise OutputExistsError(
                 f"{str(self.target)!r} exists. Choose another --out, or pass --overwrite to "
                 "replace it."
             )
-        if self.target.is_dir() and not is_written_by_emds(self.target):
+        refuse_inputs(self.target)
+        reason = _why_not_replaceable(self.target)
+        if reason is not None:
             raise UsageError(
-                f"{str(self.target)!r} is a folder that emds did not write; it is never "
-                "overwritten. Choose another --out, or move it away yourself."
+                f"{str(self.target)!r} {reason}; it is never overwritten. Choose another --out, or "
+                "move it away yourself."
             )
 
-    def _make(self, overwrite: bool, folder: bool) -> None:
-        if overwrite:
-            remove(self.partial)
-        try:
-            if folder:
-                self.partial.mkdir()
-            else:
-                self.partial.touch(exist_ok=False)
-        except FileExistsError:
+    def _refuse_unexpected(self) -> None:
+        """Refuse to replace what was not at the target when the run was told to replace it."""
+        mark: dict[str, Any] = read_mark(self.partial, self.target) or {}
+        found = _inode(self.target)
+        if found is not None and found != mark.get("replaces"):
             raise OutputExistsError(
-                f"{str(self.partial)!r} exists: an unfinished output of a run that was killed. "
-                "Continue a run with --resume, or pass --overwrite to start anew."
-            ) from None
-        self._lock = self._take_lock()
+                f"{str(self.target)!r} exists, and {str(self.partial)!r} was not begun to replace "
+                "it. Move one of them away."
+            )
 
     def commit(self) -> None:
         """Put the finished output in the target's place, on disk to stay.
 
         What a run needs to go on is removed last, so that a commit that is killed can be resumed.
+
+        Raises
+        ------
+        OutputExistsError, UsageError
+            If something was put at the target meanwhile; the finished output stays at `content`.
         """
         sync_all(self.partial)
-        if self.target.is_dir():
-            # A folder that is not empty cannot be replaced in one step.
-            self.target.rename(self.target.with_name(f"{self.target.name}.replaced.{os.getpid()}"))
-        elif self.partial.is_dir():
-            remove(self.target)
-        self.partial.replace(self.target)
-        sync(self.target.parent)
-        if self.target.is_dir():
-            remove(self.target / WORK_FOLDER)
-        for replaced in self._replaced():
-            remove(replaced)
+        try:
+            self._refuse_unexpected()
+            self._check_replaceable(overwrite=True)
+        except BaseException:
+            self.leave()
+            raise
+        mark = read_mark(self.partial, self.target) or {}
+        write_mark(self.partial, self.target, **(mark | {"becomes": _inode(self.content)}))
+        is_folder = self.content == self.partial
+        if self.target.is_dir() or (is_folder and os.path.lexists(self.target)):
+            # It cannot be replaced in one step; a file by a file can.
+            self.target.rename(self.work_folder / _REPLACED)
+        self.content.replace(self.target)
         self._open = False
+        sync(self.target.parent)
+        if is_folder:
+            remove_mark(self.target)
+        else:
+            remove_marked(self.partial)
         self._unlock()
 
     def abort(self) -> None:
-        """Remove what was written; does nothing after `commit`."""
+        """Remove what was written, if it was begun here; does nothing after `commit`."""
+        if self._open and self._claim == "new":
+            self.discard()
+        self.leave()
+
+    def discard(self) -> None:
+        """Remove what was written, whoever began it; does nothing after `commit`."""
         if self._open:
-            remove(self.partial)
-            self._open = False
-        self._unlock()
+            self._put_back_replaced()
+            try:
+                self._discard()
+            except OutputExistsError as error:
+                logger.warning("%s", error)
+        self.leave()
+
+    def _discard(self) -> None:
+        """Remove the partial output, if nothing in it is somebody else's.
+
+        Raises
+        ------
+        OutputExistsError
+            If something is.
+        """
+        refuse_inputs(self.partial)
+        foreign = first_foreign(self.partial, unfinished=True, but_for=self._file)
+        if foreign is None and os.path.lexists(self.work_folder / _REPLACED):
+            foreign = self.work_folder / _REPLACED
+        if foreign is not None:
+            raise OutputExistsError(
+                f"{str(self.partial)!r} is not removed, for it holds {str(foreign)!r}, which this "
+                "run did not write. Move that away."
+            )
+        remove_marked(self.partial)
+
+    @property
+    def _file(self) -> str | None:
+        """Name of the file in the partial folder."""
+        return None if self.content == self.partial else self.content.name
 
     def leave(self) -> None:
         """Keep what was written, for another process to go on with."""
@@ -238,7 +376,7 @@ class PendingOutput:
         self._unlock()
 
     def _unlock(self) -> None:
-        _close(self._lock)
+        close(self._lock)
         self._lock = None
 
 
@@ -252,42 +390,23 @@ def run_file_of(target: Path) -> Path:
     return partial_of(target) / WORK_FOLDER / RUN_FILE
 
 
-def _close(handle: int | None) -> None:
-    if handle is not None:
-        os.close(handle)
+def is_begun(target: Path) -> bool:
+    """Say whether a run has begun an output, and its record is there."""
+    return read_mark(partial_of(target), target) is not None and run_file_of(target).is_file()
 
 
-def remove(path: Path) -> None:
-    """Remove a file or a whole folder, if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _why_not_replaceable(target: Path) -> str | None:
+    if target.is_symlink():
+        return f"is a link to {str(target.readlink())!r}, which emds does not follow to write"
+    if target.is_file():
+        return None
+    if not target.is_dir():
+        return "is neither a file nor a folder"
+    if not is_written_by_emds(target):
+        return "is a folder that emds did not write"
+    foreign = first_foreign(target)
+    return None if foreign is None else f"holds {str(foreign)!r}, which emds did not write"
 
 
-def sync_all(path: Path) -> None:
-    """Make sure that a file, or a folder with all in it, outlives a crash of the machine."""
-    # Many at a time: the file system then gathers them into few journal commits.
-    files = _files_below(path)
-    with ThreadPoolExecutor(max_workers=_SYNC_AT_ONCE) as pool:
-        while batch := list(itertools.islice(files, _SYNC_BATCH)):
-            for _ in pool.map(sync, batch):
-                pass
-
-
-def _files_below(path: Path) -> Iterator[Path]:
-    if path.is_dir():
-        for folder, _, names in os.walk(path):
-            yield Path(folder)
-            yield from (Path(folder, name) for name in names)
-    else:
-        yield path
-
-
-def sync(path: Path) -> None:
-    """Make sure that a file, or the list of a folder's files, outlives a crash of the machine."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _inode(path: Path) -> int | None:
+    return path.lstat().st_ino if os.path.lexists(path) else None

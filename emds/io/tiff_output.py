@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tifffile
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from emds.geometry import Roi
+from emds.io.deferred_file import DeferredFile
 from emds.io.output import PendingOutput
 from emds.io.writable import ArraySpec, WritableVolume
 
@@ -34,7 +35,8 @@ class TiffOutput(WritableVolume):
         pages = self.shape[0] * (self.channels or 1)
         size = self.nbytes + _BYTES_PER_DIRECTORY * pages
         try:
-            self._file = tifffile.TiffWriter(self._output.partial, bigtiff=size > _CLASSIC_LIMIT)
+            self._disk = cast(Any, DeferredFile(self._output.content))
+            self._file = tifffile.TiffWriter(self._disk, bigtiff=size > _CLASSIC_LIMIT)
         except BaseException:
             self._output.abort()
             raise
@@ -78,6 +80,7 @@ class TiffOutput(WritableVolume):
                 resolutionunit=None if per_cm is None else "CENTIMETER",
                 software="emds",
             )
+        self._disk.check()
 
     @override
     def commit(self) -> None:
@@ -96,7 +99,10 @@ class TiffOutput(WritableVolume):
             "offset_nm": self.offset,
             "emds": self.attributes,
         }
-        tifffile.tiffcomment(self._output.partial, json.dumps(description))
+        self._disk.seek(0)
+        tifffile.tiffcomment(self._disk, json.dumps(description))
+        self._disk.close()
+        self._disk.check()
         self._output.commit()
 
     @override
@@ -104,5 +110,6 @@ class TiffOutput(WritableVolume):
         self._waiting.clear()
         try:
             self._file.close()
+            self._disk.close()
         finally:
             self._output.abort()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from pathlib import Path
 
 from emds.errors import IncompleteError
-from emds.io.output import partial_of, run_file_of
+from emds.io.locks import close, lock, open_folder
+from emds.io.mark import is_written_by_emds
+from emds.io.output import is_begun, partial_of
+from emds.io.ownership import read_mark
 
 _SUFFIX = partial_of(Path("output")).suffix
 
@@ -31,36 +33,38 @@ def refuse_unfinished(location: str | Path) -> None:
     partial = partial_of(target)
     if _is_held(partial):
         advice = "An emds is writing it now: wait until it ends."
-    elif run_file_of(target).is_file():
+    elif is_begun(target):
         advice = (
             "Continue with the command that began it and --resume; where it was begun with "
             f"--shard, repeat the shards that stopped, then emds merge {target}."
         )
     else:
-        advice = "The run that began it was killed; repeat its command with --overwrite."
+        advice = (
+            "What began it was stopped; repeat its command with --resume, where it has that, or "
+            "with --overwrite."
+        )
     raise IncompleteError(f"{str(target)!r} is unfinished: there is {str(partial)!r}. {advice}")
 
 
 def _unfinished_target(path: Path) -> Path | None:
     for place in (path, *path.parents):
-        if place.suffix == _SUFFIX and place.exists():
+        if place.suffix == _SUFFIX and _is_partial_of(place.with_suffix("")):
             return place.with_suffix("")
         if place.exists():
             return None
-        if place.name and partial_of(place).exists():
+        if place.name and _is_partial_of(place):
             return place
     return None
 
 
+def _is_partial_of(target: Path) -> bool:
+    partial = partial_of(target)
+    return read_mark(partial, target) is not None or is_written_by_emds(partial)
+
+
 def _is_held(partial: Path) -> bool:
     """Say whether a process has the lock of a partial output."""
-    handle = os.open(partial, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False  # a file system without locks
-    finally:
-        os.close(handle)
-    return False
+    handle = open_folder(partial)
+    held = handle is not None and not lock(handle, fcntl.LOCK_EX)
+    close(handle)
+    return held

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from emds.files import naming
 from emds.geometry import Roi, Triple
 from emds.io.source import Role
 from emds.io.volume import Nanometres, Volume
@@ -68,7 +69,8 @@ class WritableVolume(Volume):
         assert self.roi.contains(roi), f"{roi} leaves {self.location} of shape {self.shape}"
         assert values.shape == expected, f"{values.shape} values for a box of {expected}"
         assert values.dtype == self.dtype, f"{values.dtype} values for {self.dtype} on disk"
-        self._store(roi, values)
+        with naming(self.location):
+            self._store(roi, values)
 
     @abstractmethod
     def _store(self, roi: Roi, values: NDArray[Any]) -> None:

@@ -16,9 +16,9 @@ from zarr.codecs import ZstdCodec
 from emds import __version__
 from emds.errors import VolumeError
 from emds.geometry import Roi, iter_blocks
-from emds.io.output import sync
 from emds.io.source import refuse_os_error
 from emds.io.source_volume import DAMAGE
+from emds.io.sync import sync
 from emds.io.writable import ArraySpec, WritableVolume
 from emds.io.zarr_volume import LEVEL, WRITTEN_WHOLE, chunk_files
 

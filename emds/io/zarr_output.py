@@ -10,9 +10,11 @@ from typing import Any, Self
 import numpy as np
 import zarr
 
+from emds.files import naming
 from emds.geometry import Triple
 from emds.io.ome import OmeVersion, build_label_list, build_multiscale
-from emds.io.output import Claim, PendingOutput, remove
+from emds.io.output import Claim, PendingOutput
+from emds.io.ownership import remove_torn
 from emds.io.seal import keep_metadata, mend_metadata, seal
 from emds.io.source import Role
 from emds.io.volume import Nanometres
@@ -56,12 +58,12 @@ class Container:
             if self._output.is_set_up:
                 mend_metadata(self._folder, self.work_folder, absent=True)
             else:
-                for path in self._folder.iterdir():
-                    remove(path)
+                self._output.clear()
             # Mode "a" keeps the folder that was just claimed; "w" would remove and remake it.
-            self._root = zarr.open_group(
-                str(self._folder), mode="a", zarr_format=3 if ome_version == "0.5" else 2
-            )
+            with naming(target):
+                self._root = zarr.open_group(
+                    str(self._folder), mode="a", zarr_format=3 if ome_version == "0.5" else 2
+                )
         except BaseException:
             if claim == "new":
                 self._output.abort()
@@ -117,11 +119,13 @@ class Container:
             role=role or ("raw" if channels is None else "affinities"),
             attributes=attributes or {},
         )
-        return self._add(name or "", spec)
+        with naming(self.location):
+            return self._add(name or "", spec)
 
     def create_only_image(self, spec: ArraySpec) -> ZarrImage:
         """Add the root image and make the container follow its ``with`` block."""
-        return self._add("", spec, owner=self)
+        with naming(self.location):
+            return self._add("", spec, owner=self)
 
     def create_labels(
         self,
@@ -144,7 +148,8 @@ class Container:
             role="labels",
             attributes=attributes or {},
         )
-        image = self._add(f"labels/{name}", spec)
+        with naming(self.location):
+            image = self._add(f"labels/{name}", spec)
         if not self.is_set_up:
             names = [path.split("/")[1] for path in self._images if path.startswith("labels/")]
             self._root.require_group("labels").attrs.update(build_label_list(names, self._version))
@@ -234,8 +239,7 @@ class Container:
             image.check_whole()
         if self.is_set_up:
             mend_metadata(self._folder, self.work_folder, absent=False)
-        for path in self._folder.rglob("*.partial"):
-            remove(path)  # what a process that was killed had half written
+        remove_torn(self._folder)
         seal(self._folder)
         self._output.commit()
 

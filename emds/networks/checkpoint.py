@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,6 +28,7 @@ from torch import Tensor
 
 import emds
 from emds.errors import CheckpointError, ConfigError
+from emds.files import note_input, write_whole
 from emds.networks.archive import HASH, read_archive, write_archive
 from emds.networks.intensity import Intensity
 from emds.networks.joint import Architecture, JointNetwork, Part, Side
@@ -242,17 +242,9 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def save_atomically(content: Mapping[str, Any], path: Path) -> None:
-    """`torch.save` into a temporary file beside `path`, flushed to disk, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            write_archive(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write an archive of tensors whole or not at all, flushed to disk."""
+    with write_whole(path) as file:
+        write_archive(content, file)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -265,6 +257,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         anything but tensors and plain data.
     """
     content = read_archive(path)
+    note_input(path)
     if content.get("kind") != _KIND:
         raise CheckpointError(
             f"{path} is not an emds checkpoint (its keys: {', '.join(map(str, content))[:80]}). "

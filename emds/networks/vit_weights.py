@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emds.errors import CheckpointError
+from emds.files import note_input
 from emds.networks.archive import read_arrays
 from emds.networks.transunet import Bottleneck, TransUNet
 
@@ -70,6 +71,7 @@ def load_vit_weights(network: TransUNet, path: Path) -> None:
 def _read(path: Path) -> Arrays:
     if not path.is_file() or not zipfile.is_zipfile(path):
         raise CheckpointError(f"no weights at {path}: expected an .npz file of arrays.")
+    note_input(path)
     return {name: np.asarray(values, np.float32) for name, values in read_arrays(path).items()}
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from emds.errors import NoGainError, OutputExistsError, UsageError
+from emds.files import reading, refuse_inputs
+from emds.io.output import Claim, PendingOutput
 from emds.io.volume import CachedVolume, Volume
 from emds.networks.checkpoint import save_checkpoint
 from emds.networks.device import choose_device
 from emds.stages.adapt_plan import AdaptOptions, AdaptPlan, plan_adaptation
 from emds.stages.held_out import HeldOut, Judgement
-from emds.stages.provenance import refuse_own_input
 from emds.training.adaptation import adapt as run_adaptation
 from emds.training.loop import start_state
 from emds.training.noisy_mean import NoisyMean
@@ -72,31 +74,69 @@ def adapt(
     """
     progress = progress or _silent
     options = options or AdaptOptions()
-    folder = RunFolder(out.with_name(f"{out.name}.partial"))
-    _claim(out, folder, resume, overwrite)
-    refuse_own_input(out, source)
-    if out.resolve() == checkpoint.resolve():
-        raise UsageError(
-            f"--out {out} is the checkpoint to start from, and an input is never replaced by what "
-            "is made from it. Choose another --out."
-        )
-    plan = plan_adaptation(checkpoint, source, options, progress)
-    device = choose_device(options.device)
-    state = start_state(plan.parent.build(), plan.recipe, plan.config, device)
-    sampler = _sampler(source, plan)
-    noisy_mean = NoisyMean.of(plan.noise, plan.intensity, device)
-    _begin(state, folder, plan, resume)
-    run_adaptation(
-        state,
-        plan.parent.build().to(device),
-        sampler,
-        noisy_mean,
-        plan.config,
-        identity=plan.described,
-        device=device,
-        folder=folder,
-        progress=progress,
-    )
+    with reading(checkpoint):
+        _check(out, resume, overwrite)
+        plan = plan_adaptation(checkpoint, source, options, progress)
+        device = choose_device(options.device)
+        state = start_state(plan.parent.build(), plan.recipe, plan.config, device)
+        noisy_mean = NoisyMean.of(plan.noise, plan.intensity, device)
+        claim: Claim = "resume" if resume else "new"
+        output = PendingOutput(out, overwrite=overwrite, folder=False, claim=claim)
+        folder = RunFolder(output.work_folder)
+        try:
+            if resume:
+                state.load(folder.state, plan.described)
+            else:
+                state.save(folder.state, plan.described)
+            run_adaptation(
+                state,
+                plan.parent.build().to(device),
+                _sampler(source, plan),
+                noisy_mean,
+                plan.config,
+                identity=plan.described,
+                device=device,
+                folder=folder,
+                progress=progress,
+            )
+            found = _judge(source, plan, state, noisy_mean, options.seed, device)
+            if not found.is_better:
+                output.discard()
+                raise NoGainError(
+                    f"{checkpoint} gains nothing from {source.location}: {found}. No checkpoint "
+                    "was written; use the one there is. More --steps, a larger region or more "
+                    "--held-out sections may show a gain."
+                )
+            adapted: Any = state.averaged.module
+            _save(plan, adapted.state_dict(), found, output.content)
+            output.commit()
+        finally:
+            if not folder.state.is_file():
+                output.abort()
+            output.leave()
+    return found
+
+
+def _check(out: Path, resume: bool, overwrite: bool) -> None:
+    """Refuse, before any work, what `PendingOutput` would refuse after the plan is made."""
+    refuse_inputs(out)
+    if resume and overwrite:
+        raise UsageError("--resume continues a run and --overwrite discards it: give one of them.")
+    if out.is_dir():
+        raise UsageError(f"--out {out} must be a model file, and it is a folder.")
+    if out.exists() and not (overwrite or resume):
+        raise OutputExistsError(f"{out} exists. Choose another --out, or add --overwrite.")
+
+
+def _judge(
+    source: Volume,
+    plan: AdaptPlan,
+    state: TrainingState,
+    noisy_mean: NoisyMean,
+    seed: int,
+    device: torch.device,
+) -> Judgement:
+    """Return the errors on the held-out sections, before and after."""
     judge = HeldOut(
         source,
         plan.region,
@@ -105,46 +145,11 @@ def adapt(
         reach=plan.reach,
         noisy_mean=noisy_mean,
         intensity=plan.intensity,
-        seed=options.seed,
+        seed=seed,
         device=device,
     )
     adapted: Any = state.averaged.module
-    found = Judgement(judge(plan.parent.build().to(device)), judge(adapted.eval()))
-    if found.is_better:
-        _save(plan, adapted.state_dict(), found, out)
-    shutil.rmtree(folder.path)
-    if not found.is_better:
-        raise NoGainError(
-            f"{checkpoint} gains nothing from {source.location}: {found}. No checkpoint was "
-            "written; use the one there is. More --steps, a larger region or more --held-out "
-            "sections may show a gain."
-        )
-    return found
-
-
-def _claim(out: Path, folder: RunFolder, resume: bool, overwrite: bool) -> None:
-    if resume and overwrite:
-        raise UsageError("--resume continues a run and --overwrite discards it: give one of them.")
-    if out.is_dir():
-        raise UsageError(f"--out {out} must be a model file, and it is a folder.")
-    if out.exists() and not overwrite:
-        raise OutputExistsError(f"{out} exists. Choose another --out, or add --overwrite.")
-    if resume and not folder.state.is_file():
-        raise UsageError(
-            f"nothing to resume: {folder.path} holds no state.pt. Leave --resume out to start."
-        )
-    if not folder.path.exists() or resume:
-        return
-    if not overwrite:
-        raise OutputExistsError(
-            f"{folder.path} is there, of a run that was stopped. Continue it with --resume, or "
-            "discard it with --overwrite."
-        )
-    if any(folder.path.iterdir()) and not folder.state.is_file():
-        raise OutputExistsError(
-            f"{folder.path} holds something other than a stopped run; --overwrite will not delete "
-            "it. Choose another --out."
-        )
+    return Judgement(judge(plan.parent.build().to(device)), judge(adapted.eval()))
 
 
 def _sampler(source: Volume, plan: AdaptPlan) -> HiddenSampler:
@@ -160,16 +165,6 @@ def _sampler(source: Volume, plan: AdaptPlan) -> HiddenSampler:
         intensity=plan.intensity,
         seed=plan.config.seed,
     )
-
-
-def _begin(state: TrainingState, folder: RunFolder, plan: AdaptPlan, resume: bool) -> None:
-    if resume:
-        state.load(folder.state, plan.described)
-        return
-    if folder.path.exists():
-        shutil.rmtree(folder.path)
-    folder.path.mkdir(parents=True)
-    state.save(folder.state, plan.described)
 
 
 def _save(plan: AdaptPlan, weights: Any, found: Judgement, out: Path) -> None:

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import emds
-from emds.demo.page import Account, Measure, Panels, Step, write_page
+from emds.demo.page import TITLE, Account, Measure, Panels, Step, write_page
 from emds.demo.phantom import make_phantom
 from emds.errors import OutputExistsError, UsageError
+from emds.files import write_text
 from emds.geometry import Roi, Triple
 from emds.io import create_volume, open_volume
 from emds.networks.checkpoint import Checkpoint, checkpoint_hash, load_checkpoint
@@ -140,7 +141,7 @@ def demo(
         "numbers": numbers,
     }
     record = result | {"noisy": before.to_dict(), "result": after.to_dict()}
-    (out / NUMBERS).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_text(out / NUMBERS, json.dumps(record, indent=2) + "\n")
     return result
 
 
@@ -166,6 +167,10 @@ def _claim(out: Path, overwrite: bool) -> None:
             f"{out} holds results of a demo already ({', '.join(there)}). Replace them with "
             "--overwrite, or choose another --out."
         )
+    for name, sign in ((PAGE, TITLE), (NUMBERS, '"psnr_noisy"')):
+        path = out / name
+        if name in there and not (path.is_file() and sign.encode() in path.read_bytes()):
+            raise UsageError(f"{path} is none of a demo and never replaced. Choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emds.errors import DataError, OutputExistsError, UsageError
+from emds.files import refuse_inputs, write_text
 from emds.geometry import Roi
 from emds.io.volume import Volume
 from emds.noise.correlation import section_correlation
@@ -19,7 +20,7 @@ from emds.noise.noise_plot import draw_noise_curve
 from emds.noise.patches import Patches, join_patches, measure_patches
 from emds.numbers import Count, Grey, Seed, checked
 from emds.stages.noise_report import NoiseReport
-from emds.stages.provenance import described_roi, provenance, refuse_own_input
+from emds.stages.provenance import described_roi, provenance
 
 DEFAULT_VOXELS = 2**25
 _DEPTH = 16  # voxels of a block along z
@@ -95,7 +96,7 @@ def estimate_noise(
         source, boxes, offset=offset, rng=resampling, progress=progress
     )
     if plot is not None:
-        Path(plot).write_text(draw_noise_curve(estimate, source.location), encoding="utf-8")
+        write_text(Path(plot), draw_noise_curve(estimate, source.location))
     made = provenance("estimate-noise", source, **described_roi(region), seed=seed, voxels=voxels)
     return NoiseReport(estimate, str(source.dtype), alike, made)
 
@@ -167,7 +168,7 @@ def check_region(source: Volume, region: Roi) -> None:
 def _check_plot(path: Path, source: Volume, overwrite: bool) -> None:
     if path.suffix.lower() != ".svg":
         raise UsageError(f"the plot is an SVG file, so its name must end in .svg, not {path}.")
-    refuse_own_input(path, source)
+    refuse_inputs(path)
     if path.exists() and not overwrite:
         raise OutputExistsError(f"{path} exists. Choose another --plot, or add --overwrite.")
 

@@ -23,17 +23,18 @@ from emds.execution import (
     take_blocks,
     wait_for_workers,
 )
+from emds.files import refuse_inputs
 from emds.io import Container, Volume, create_container, open_volume
 from emds.io.listing import list_files
-from emds.io.output import RUN_FILE, Claim, run_file_of
+from emds.io.output import RUN_FILE, Claim, is_begun, run_file_of
 from emds.signals import stop_signal
 from emds.stages.arrays import Arrays, create_arrays, temporary_images
 from emds.stages.estimate import check_disk
 from emds.stages.inputs import Inputs, VerifyInput
 from emds.stages.job import Job, Request, open_inputs, prepare
 from emds.stages.phases import phases_of
-from emds.stages.provenance import refuse_own_input
 from emds.stages.runner import Notes, Progress, Runner
+from emds.stages.single_file import denoise_to_file, is_single_file, refuse_in_file
 from emds.stages.unfamiliar import warn_if_unfamiliar
 
 
@@ -59,7 +60,7 @@ def execute(
     source, mask : Volume
         The inputs that `request` names, open.
     out : str or Path
-        Container to write, ``*.zarr``.
+        Container to write, ``*.zarr``; to denoise, also a TIFF or HDF5 file.
     execution : Execution, optional
         Among how many processes. A shard does its part of the first phase that is not done, and
         leaves the rest to the others and to `merge`.
@@ -95,16 +96,23 @@ def execute(
         raise UsageError(
             "--resume and --shard go on with an output and --overwrite discards it: give one."
         )
+    if is_single_file(out):
+        refuse_in_file(request, out, execution, resume)
     if execution.distributed or shard is not None:
         _open_again(request)
     record = run_file_of(Path(out))
-    if (resume or shard is not None) and record.is_file():
+    begun = is_begun(Path(out))
+    if (resume or shard is not None) and begun:
         request = request.with_blocks_of(Request.from_dict(RunRecord.load(record).request))
     began = list_files(source, mask)
     job = prepare(request, source, mask)
-    refuse_own_input(out, source, mask)
-    begins = overwrite or not record.is_file()
-    if not record.is_file():
+    refuse_inputs(Path(out))  # before any waiting
+    if is_single_file(out):
+        check_disk(job, Path(out))
+        warn_if_unfamiliar(job)
+        denoise_to_file(job, out, overwrite=overwrite, progress=progress or _silent)
+        return str(out)
+    if not begun:
         check_disk(job, Path(out))
     elif overwrite:
         wait_for_workers(record.parent)
@@ -114,7 +122,7 @@ def execute(
         container = create_container(out, overwrite=overwrite, claim=claim)
         try:
             arrays = _set_up(container, job)
-            if begins:
+            if overwrite or not begun:
                 warn_if_unfamiliar(job)  # not once more when the run is taken up again
             inputs = Inputs(job, began, container.work_folder / "inputs")
             told = progress or _silent
@@ -165,7 +173,7 @@ def merge(
         If there is no unfinished output.
     """
     record = run_file_of(Path(out))
-    if not record.is_file():
+    if not is_begun(Path(out)):
         there = "it is complete" if Path(out).exists() else "no shard has begun it"
         raise UsageError(f"nothing to merge at {str(out)!r}: {there}.")
     request = Request.from_dict(RunRecord.load(record).request)

@@ -49,7 +49,7 @@ def predicting(job: Job, arrays: Arrays, worker: int) -> BlockWork:
         first = 0
         for array in arrays.predictions:
             if array.channels is None:
-                array.write(inside, _cast(values[first], array.dtype))
+                array.write(inside, cast_grey(values[first], array.dtype))
             else:
                 affinities = values[first : first + array.channels]
                 array.write(inside, quantize(add_to_logits(affinities, bias)))
@@ -147,7 +147,8 @@ def make_predictor(job: Job, worker: int) -> AveragedPredictor:
     )
 
 
-def _cast(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+def cast_grey(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return grey values in another type, rounded and clipped to its range if it has integers."""
     if np.issubdtype(dtype, np.floating):
         return values.astype(dtype)
     limits = np.iinfo(dtype)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import emds
-from emds.errors import UsageError
 from emds.geometry import Roi
 from emds.io.identity import volume_identity
 from emds.io.volume import Volume
@@ -37,23 +36,6 @@ def described_input(volume: Volume | None) -> dict[str, str] | None:
     if volume is None:
         return None
     return {"location": volume.location, "identity": volume_identity(volume)}
-
-
-def refuse_own_input(out: str | Path, *inputs: Volume | None) -> None:
-    """Raise `UsageError` if an output would take the place of an input.
-
-    Even with ``--overwrite``: the input is read while the output is written.
-    """
-    target = Path(out).resolve()
-    for volume in inputs:
-        if volume is None:
-            continue
-        place = Path(volume.location.split(":")[0]).resolve()
-        if target == place or target in place.parents:
-            raise UsageError(
-                f"--out {out} is where the input {volume.location} lies; an input is never "
-                "replaced by what is made from it. Choose another --out."
-            )
 
 
 def described_roi(roi: Roi) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from emds.errors import EmdsError, IncompleteError, InterruptedRunError
 from emds.execution import Crew, DoneLog, Execution, Failures, run_blocks, wait_for_workers
+from emds.files import write_text
 from emds.io import Container
 from emds.io.output import partial_of
 from emds.signals import Stop
@@ -38,8 +39,7 @@ class Notes:
     def note_failure(self, block: int, error: EmdsError) -> None:
         """Say why a block failed."""
         path = self._failure(block)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(" ".join(str(error).split()), encoding="utf-8")
+        write_text(path, " ".join(str(error).split()))
 
     def failure(self, block: int) -> str | None:
         """Return why a block failed, if anybody said so."""

@@ -18,7 +18,7 @@ from emds.io.location import parse_location
 from emds.io.volume import CroppedVolume, Volume
 from emds.noise import NoiseModel, add_noise, check_grey_levels
 from emds.numbers import Seed, Threads, checked
-from emds.stages.provenance import described_roi, provenance, refuse_own_input
+from emds.stages.provenance import described_roi, provenance
 
 _BLOCK_VOXELS = 2**26
 
@@ -88,7 +88,6 @@ def simulate_noise(
         )
     cropped = CroppedVolume(source, region)
     target_location = str(out) if out is not None else default_output(source.location)
-    refuse_own_input(target_location, source)
 
     def noisy(box: Roi, clean: NDArray[np.uint8]) -> NDArray[np.uint8]:
         origin = box.shift(region.offset).offset

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emds.errors import IncompleteError
+from emds.files import write_whole
 from emds.io.source_volume import DAMAGE
 
 _CHECKSUM_BYTES = 4
@@ -37,13 +37,8 @@ class Tables:
     def save(self, name: str, block: int, **columns: NDArray[Any]) -> None:
         """Store the columns of a block's table, whole or not at all, on disk to stay."""
         path = self._of_block(name, block)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with temporary.open("wb") as file:
+        with write_whole(path) as file:
             np.savez(file, allow_pickle=False, **columns)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
 
     def load(self, name: str, block: int) -> dict[str, NDArray[Any]]:
         """Return the columns of a block's table.
@@ -84,16 +79,12 @@ class Tables:
     def save_column(self, name: str, values: NDArray[Any]) -> None:
         """Store one column of the whole volume, to be mapped into memory."""
         path = self.folder / f"{name}.npy"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with temporary.open("wb") as file:
+        with write_whole(path) as file:
             np.save(file, values, allow_pickle=False)
-        checksum = _checksum(temporary, temporary.stat().st_size)
-        with temporary.open("ab") as file:
+            size = file.tell()
+            file.seek(0)
+            checksum = _checksum(file, size)
             file.write(checksum)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
 
     def column(self, name: str) -> NDArray[Any]:
         """Return such a column, mapped: it is read through once for its checksum, but not kept.
@@ -107,8 +98,8 @@ class Tables:
         with _blaming(path):
             size = path.stat().st_size - _CHECKSUM_BYTES
             with path.open("rb") as file:
-                file.seek(size)
-                if file.read() != _checksum(path, size):
+                checksum = _checksum(file, size)
+                if file.read() != checksum:
                     raise ValueError("its checksum does not fit")
             values: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         return values
@@ -121,13 +112,12 @@ class Tables:
         return self.folder / name / f"{block}.npz"
 
 
-def _checksum(path: Path, size: int) -> bytes:
-    """Return the checksum of the first bytes of a file."""
+def _checksum(file: IO[bytes], size: int) -> bytes:
+    """Return the checksum of the next bytes of a file."""
     value = 0
-    with path.open("rb") as file:
-        while part := file.read(min(_AT_ONCE, size)):
-            value = zlib.crc32(part, value)
-            size -= len(part)
+    while part := file.read(min(_AT_ONCE, size)):
+        value = zlib.crc32(part, value)
+        size -= len(part)
     return value.to_bytes(_CHECKSUM_BYTES, "little")
 
 

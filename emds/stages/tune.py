@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emds.errors import BlockError, DataError, OutputExistsError, UsageError
+from emds.files import reading, refuse_inputs
 from emds.geometry import Block, Roi
 from emds.io.identity import volume_identity
 from emds.io.volume import CroppedVolume, MemoryVolume, Volume
@@ -87,10 +88,26 @@ def tune(
     DataError, CheckpointError
         Whatever is wrong with the inputs or the model.
     """
+    with reading(checkpoint):
+        return _tune(checkpoint, source, labels, also, out, options, metric, overwrite, progress)
+
+
+def _tune(
+    checkpoint: Path,
+    source: Volume,
+    labels: Volume,
+    also: Sequence[Volume],
+    out: Path | None,
+    options: InferenceOptions | None,
+    metric: Metric,
+    overwrite: bool,
+    progress: Progress | None,
+) -> TuningReport:
     told = progress or (lambda *_: None)
     target = out or default_output(checkpoint)
     if target.exists() and not overwrite:
         raise OutputExistsError(f"{target} exists. Choose another --out, or add --overwrite.")
+    refuse_inputs(target)
     asked = options or InferenceOptions()
     for image in also:
         if image.shape != source.shape:

@@ -72,7 +72,7 @@ def test_stopped_by_a_signal_it_says_how_to_go_on(noisy_place, emds, emds_fails,
     ("code", "changed", "hint"),
     [
         (2, ("--held-out", "0:99"), "--held-out"),
-        (2, ("--out", "model.pt", "--overwrite"), "checkpoint to start from"),
+        (2, ("--out", "model.pt", "--overwrite"), "never replaced"),
         (2, ("--resume",), "nothing to resume"),
         (3, ("--roi", "0:4"), "left to learn from"),
         (4, ("--out", "noisy.tif"), "--overwrite"),

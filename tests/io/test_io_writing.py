@@ -19,6 +19,7 @@ from layouts import OFFSET, SHAPE, VOXEL_SIZE, example
 from emds.errors import OutputExistsError, UsageError
 from emds.geometry import Roi, iter_blocks
 from emds.io import create_container, create_volume, open_volume
+from emds.io.output import PendingOutput
 
 TARGETS = ["out.zarr", "out.tif", "out.h5"]
 
@@ -218,26 +219,19 @@ def test_the_partial_output_of_a_killed_process_is_no_running_one(target: Path) 
     assert os.listdir(target.parent) == [target.name]
 
 
-def test_an_old_output_that_a_killed_commit_moved_away_comes_back(tmp_path: Path) -> None:
-    target = tmp_path / "out.zarr"
-    write_all(target, example())
-    target.rename(tmp_path / "out.zarr.replaced.123")
-    (tmp_path / "out.zarr.partial").mkdir()
-    with pytest.raises(OutputExistsError):
-        create_volume(target, shape=SHAPE, dtype="u1")
-    np.testing.assert_array_equal(open_volume(target).read(), example())
-    target.rename(tmp_path / "out.zarr.replaced.123")
-    (tmp_path / "out.zarr.replaced.by-me").mkdir()
-    with pytest.raises(KeyboardInterrupt):
-        fail_halfway(target, overwrite=True)
-    np.testing.assert_array_equal(open_volume(target).read(), example())
-    assert sorted(os.listdir(tmp_path)) == ["out.zarr", "out.zarr.replaced.by-me"]
+def leave_partial(target: Path) -> Path:
+    """Leave what a process leaves that is killed as it writes."""
+    output = PendingOutput(target, overwrite=False, folder=target.suffix == ".zarr")
+    if target.suffix == ".zarr":
+        (output.content / "zarr.json").write_text("{")
+    else:
+        output.content.write_text("half of it")
+    output.leave()
+    return output.partial
 
 
 def test_overwrite_replaces_the_partial_output_of_a_killed_run(target: Path) -> None:
-    partial = target.with_name(target.name + ".partial")
-    partial.mkdir()
-    (partial / "half").write_text("a chunk")
+    leave_partial(target)
     write_all(target, example(), overwrite=True)
     np.testing.assert_array_equal(open_volume(target).read(), example())
     assert os.listdir(target.parent) == [target.name]

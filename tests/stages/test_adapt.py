@@ -186,12 +186,12 @@ def test_what_is_there_is_not_replaced_unasked(tmp_path, model, noisy):
     (tmp_path / "new.pt").write_text("thesis")
     with pytest.raises(OutputExistsError, match="--overwrite"):
         adapt(model, noisy, out=tmp_path / "new.pt", options=OPTIONS)
-    with pytest.raises(UsageError, match="checkpoint to start from"):
+    with pytest.raises(UsageError, match="never replaced"):
         adapt(model, noisy, out=model, options=OPTIONS, overwrite=True)
     with pytest.raises(UsageError, match="nothing to resume"):
         adapt(model, noisy, out=tmp_path / "other.pt", options=OPTIONS, resume=True)
     (tmp_path / "third.pt.partial").mkdir()
     (tmp_path / "third.pt.partial" / "thesis.txt").write_text("all of it")
-    with pytest.raises(OutputExistsError, match="something other"):
+    with pytest.raises(OutputExistsError, match="in the way"):
         adapt(model, noisy, out=tmp_path / "third.pt", options=OPTIONS, overwrite=True)
     assert (tmp_path / "new.pt").read_text() == "thesis"

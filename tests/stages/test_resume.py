@@ -199,31 +199,24 @@ def test_workers_whose_scheduler_is_dead_keep_others_out(examples, tmp_path, mon
     example.run(tmp_path, **how)
 
 
-@pytest.mark.parametrize("killed_at", ["remove_image", "commit", "sync", "remove"])
+@pytest.mark.parametrize("killed_at", ["remove_image", "commit", "sync_all", "sync", "remove_mark"])
 def test_killed_while_it_finishes_a_run_can_be_resumed(
     examples, references, tmp_path, monkeypatch, finished, killed_at
 ):
     """Nothing is done twice, though what was temporary is gone by then."""
-    remove = output.remove
 
     def kill(*_):
         raise InterruptedHereError
-
-    def kill_last(path):
-        """A process that is killed as it removes what is needed to go on."""
-        if path.name == ".emds":
-            raise InterruptedHereError
-        remove(path)
 
     example = examples["run"]
     with monkeypatch.context() as patched:
         if killed_at in ("remove_image", "commit"):
             patched.setattr(zarr_output.Container, killed_at, kill)
         else:
-            patched.setattr(output, killed_at, {"sync": kill, "remove": kill_last}[killed_at])
+            patched.setattr(output, killed_at, kill)
         with pytest.raises(InterruptedHereError):
             example.run(tmp_path)
-    if killed_at == "remove":
+    if killed_at in ("sync", "remove_mark"):  # what is needed to go on is removed last
         assert (tmp_path / "out.zarr/.emds").is_dir()
         with pytest.raises(UsageError, match="it is complete"):
             example.run(tmp_path, resume=True)
@@ -237,10 +230,10 @@ def test_killed_while_it_finishes_a_run_can_be_resumed(
 def test_what_was_left_before_the_start_is_thrown_away(examples, references, tmp_path):
     """A run killed while it set up its arrays has no record; the next begins anew."""
     example = examples["segment"]
-    partial = tmp_path / "out.zarr.partial"
-    partial.mkdir()
-    (partial / "zarr.json").write_text("{")
-    (partial / "labels").mkdir()
+    partial = output.PendingOutput(tmp_path / "out.zarr", overwrite=False, folder=True)
+    partial.leave()
+    (partial.content / "zarr.json").write_text("{")
+    (partial.content / "labels").mkdir()
     assert contents(example.run(tmp_path, resume=True)) == references["segment"]
 
 

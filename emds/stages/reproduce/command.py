@@ -11,6 +11,7 @@ from pathlib import Path
 
 from emds.datasets import find_dataset
 from emds.errors import ConfigError, DataError, IncompleteError, InterruptedRunError, UsageError
+from emds.io.ownership import claim_folder
 from emds.numbers import Repeats, checked
 from emds.signals import stop_signal
 from emds.stages.reproduce.claims import claim
@@ -139,6 +140,8 @@ def reproduce(plan: Plan, progress: Progress | None = None) -> Results:
 
     Raises
     ------
+    OutputExistsError
+        If the folder holds something else.
     InterruptedRunError
         On a signal (see `emds.signals`), after the training's state was saved and the results of
         what is done were written.
@@ -146,6 +149,7 @@ def reproduce(plan: Plan, progress: Progress | None = None) -> Results:
         If tasks failed, after all that does not need them was done and its results were written.
         Each was tried once, by this process.
     """
+    claim_folder(plan.place.out, "reproduce")
     failed: Failures = {}
     with stop_signal() as stop:
         while True:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emds.files import write_text
 from emds.io import open_volume
 from emds.networks.archive import read_arrays
 from emds.pages.overlay import overlay_labels, overlay_truth
@@ -51,10 +51,7 @@ def write_page(path: Path, results: Results, place: Workspace) -> None:
         paper_column=PAPER_COLUMN,
         sources=_sources(results, place),
     )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(html, encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, html)
 
 
 def _summary(results: Results, place: Workspace) -> str:

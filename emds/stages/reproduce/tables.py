@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from emds.files import write_text
 from emds.stages.reproduce.results import REFERENCE, Difference, Line, Measure, Results
 
 _NAMES = {
@@ -88,8 +89,7 @@ def all_tables(results: Results) -> list[Table]:
 
 def write_csv(path: Path, results: Results) -> None:
     """Write one line for each figure, whole or not at all; empty cells are unknown."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    with io.StringIO(newline="") as file:
         writer = csv.writer(file)
         writer.writerow(_CSV_HEADER)
         for line in results.lines:
@@ -100,7 +100,7 @@ def write_csv(path: Path, results: Results) -> None:
                 spread = "" if measure.half_width is None else measure.half_width
                 found = (len(line.seeds), measure.mean, spread, paper, " ".join(line.sources))
                 writer.writerow((*place, name, *found))
-    temporary.replace(path)
+        write_text(path, file.getvalue())
 
 
 def show(measure: Measure | None, digits: int) -> str:
