@@ -24,6 +24,7 @@ from emds.io.location import ZARR_METADATA
 from emds.io.source import MALFORMED, refuse_os_error
 from emds.io.zarr_store import GuardedStore
 
+NOT_INSTALLED = "which is not installed"
 # Files of more bytes than this are no metadata.
 _LARGEST_METADATA = 2**28
 
@@ -127,8 +128,8 @@ def _open(store: GuardedStore, folder: Path, path: str) -> Member:
         named = re.search(r"'+([^']+)'+", str(error))
         return Member(
             None,
-            problem=f"its chunks are packed with the codec {named[1] if named else error!r}, which "
-            "is not installed. Install the package that brings it, or write the array again, "
+            problem=f"its chunks are packed with the codec {named[1] if named else error!r}, "
+            f"{NOT_INSTALLED}. Install the package that brings it, or write the array again, "
             "e.g. with zstd",
         )
     except (VolumeError, *MALFORMED) as error:

@@ -143,7 +143,7 @@ def _sources(
         sources.append(
             replace(
                 found,
-                location=f"{root}/{shown}".rstrip("/"),
+                location=f"{root}/{path if member.array is None else shown}".rstrip("/"),
                 name=shown.removeprefix(key).strip("/") if path != key else "",
                 values=_values(member.array, root / path, _of_emds(member.attributes)),
                 meant_as=found.meant_as or role_of_path(shown),
