@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from emds.io.axes import AxisNames, plain_value
+from emds.io.coordinates import Coordinate
 from emds.io.source import MALFORMED
 from emds.io.stated import KEYS, Stated, read_stated
 
@@ -43,43 +44,47 @@ def read_hdf5_stated(dataset: Any) -> tuple[Stated, Mapping[str, Any]]:
                 attributes[key] = dataset.attrs[key]
         except MALFORMED as error:
             return _cannot_be_read(key, error, dataset), attributes
-    names = []
-    for key, names_in in ((_LABELS, _labels), (_SCALES, _scales)):
-        try:
-            if key in attributes:
-                names.append(
-                    AxisNames(f"its attribute {key!r}", names_in(attributes[key], dataset))
-                )
-        except MALFORMED as error:
-            return _cannot_be_read(key, error, dataset), attributes
-    return read_stated(attributes, dataset.shape, names), attributes
+    names, scales = [], []
+    try:
+        if _LABELS in attributes:
+            labels = plain_value(attributes[_LABELS])
+            names.append(AxisNames(_attribute(_LABELS), np.atleast_1d(labels).tolist()))
+    except MALFORMED as error:
+        return _cannot_be_read(_LABELS, error, dataset), attributes
+    try:
+        if _SCALES in attributes:
+            scales = [_scale(part, dataset) for part in np.atleast_1d(attributes[_SCALES])]
+            names.append(AxisNames(_attribute(_SCALES), [s and s.name for s in scales]))
+    except MALFORMED as error:
+        return _cannot_be_read(_SCALES, error, dataset), attributes
+    coordinates = scales if len(scales) == len(dataset.shape) else []
+    return read_stated(attributes, dataset.shape, names, (), coordinates), attributes
 
 
 def _cannot_be_read(key: str, error: Exception, dataset: Any) -> Stated:
-    reason = f"its attribute {key!r} is damaged or of an unknown kind: {error}"
+    reason = f"{_attribute(key)} is damaged or of an unknown kind: {error}"
     return Stated("?" * len(dataset.shape), unusable=reason)
 
 
-def _labels(value: Any, dataset: Any) -> list[Any]:
-    labels = plain_value(value)
-    return labels if isinstance(labels, list) else [labels]
+def _attribute(key: str) -> str:
+    return f"its attribute {key!r}"
 
 
-def _scales(value: Any, dataset: Any) -> list[str | None]:
-    """Return per axis the name of the first scale that is attached to it."""
-    return [_name_of_scale(references, dataset) for references in np.atleast_1d(value)]
-
-
-def _name_of_scale(references: Any, dataset: Any) -> str | None:
+def _scale(references: Any, dataset: Any) -> Coordinate | None:
+    """Return the first scale with a name that is attached to an axis."""
     for reference in np.atleast_1d(references):
         if not isinstance(reference, h5py.Reference):
             raise ValueError("it holds no references")
         scale = dataset.file[reference] if reference else None
-        if scale is None:
+        if not isinstance(scale, h5py.Dataset):
             continue
         name = plain_value(scale.attrs.get("NAME"))
-        if not isinstance(name, str) or not name or name.startswith(_NETCDF_SENTENCE):
+        is_empty = isinstance(name, str) and name.startswith(_NETCDF_SENTENCE)
+        if not isinstance(name, str) or not name or is_empty:
             name = str(scale.name or "").rpartition("/")[2]
         if name:
-            return name
+            # Values that other files hold are not followed, nor are there any behind a sentence.
+            foreign = is_empty or scale.is_virtual or scale.external
+            values = scale if scale.shape is not None and not foreign else np.empty(0)
+            return Coordinate(name, values, scale.attrs.get("units"))
     return None

@@ -190,10 +190,12 @@ def open_growing_images(place: Location) -> Iterator[list[GrowingImage]]:
 
 
 def _images(place: Location) -> list[GrowingImage]:
-    root = zarr.open_group(str(place.path), mode="r+")
+    root = zarr.open_group(str(place.path), mode="r+", use_consolidated=False)
     work_folder = place.path / WORK_FOLDER / "pyramid"
     images = []
     for source in find_zarr_arrays(place).sources:
+        if source.unusable is not None:
+            raise VolumeError(f"cannot read {source.location!r}: {source.unusable}.")
         path = source.location.removeprefix(str(place.path)).strip("/")
         group: Any = root[path] if path else root
         if isinstance(group, zarr.Group) and source.axes == "zyx":

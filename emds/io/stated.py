@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from emds.io.axes import AxisNames, MisstatedAxesError, find_axes, plain_value
+from emds.io.coordinates import Coordinate, coordinate_spacing
 from emds.io.place import MisstatedPlaceError, Spacing, find_place, not_understood
 from emds.io.volume import Nanometres
 
@@ -56,6 +57,7 @@ def read_stated(
     shape: Sequence[int],
     names: Sequence[AxisNames] = (),
     spacings: Sequence[Spacing] = (),
+    coordinates: Sequence[Coordinate | None] = (),
 ) -> Stated:
     """Find axes and place of an array, or what is wrong with the statements about them.
 
@@ -69,11 +71,14 @@ def read_stated(
         What stands elsewhere: zarr's ``dimension_names``, HDF5's labels, OME metadata.
     spacings : sequence of Spacing
         What stands elsewhere; counts before the attributes.
+    coordinates : sequence of Coordinate or None
+        Positions along each axis; count after the attributes.
     """
     try:
         told = {name: _content(attributes[name]) for name in KEYS if name in attributes}
         axes = find_axes([*names, *_names(told)], shape)
         stated = [*spacings, *_spacings(told, axes.letters, "emds" in attributes)]
+        stated += coordinate_spacing(coordinates, shape)
         place = find_place(axes.letters, stated)
     except (MisstatedAxesError, MisstatedPlaceError) as error:
         return Stated("?" * len(shape), unusable=str(error))

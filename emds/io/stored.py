@@ -125,7 +125,8 @@ class Stored:
     notes : list of str
         What is not read, and why.
     misfits : list of str
-        Images of a container of emds that are gone, or do not lie on one grid.
+        Arrays of a zarr whose metadata are damaged, and images of a container of emds that are
+        gone or do not lie on one grid.
     close : callable
         Lets go of the file.
     """
@@ -151,18 +152,29 @@ def open_stored(location: str | Path, *, key: str | None = None) -> Stored:
     """
     place = parse_location(location, key)
     found = _find_all(place)
-    arrays, notes = [], []
+    arrays, notes, wrong = [], [], []
     for source in found.sources:
         reason = source.unusable or absurd_size(source)
         if reason is None:
             arrays.append(StoredArray(source, is_sealed=_is_sealed(source, found.kind)))
+        elif _is_damage(source, found.kind):
+            wrong.append(f"{source.location} cannot be read: {reason}")
         else:
             notes.append(f"{source.location} was not read: {reason}")
     if not arrays:
         found.close()
-        reasons = "; ".join(notes) or "it holds no arrays"
+        reasons = "; ".join(wrong + notes) or "it holds no arrays"
         raise VolumeError(f"cannot read {str(location)!r}: {reasons}.")
-    return Stored(arrays, notes, misfits(place), found.close)
+    return Stored(arrays, notes, wrong + misfits(place), found.close)
+
+
+def _is_damage(source: ArraySource, kind: str) -> bool:
+    """Say whether an array of a zarr has something wrong, rather than something missing here."""
+    if kind != "zarr" or source.unusable is None:
+        return False
+    from emds.io.zarr_tree import NOT_INSTALLED
+
+    return NOT_INSTALLED not in source.unusable
 
 
 def _find_all(place: Location) -> Found:

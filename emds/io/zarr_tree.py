@@ -24,6 +24,9 @@ from emds.io.location import ZARR_METADATA
 from emds.io.source import MALFORMED, refuse_os_error
 from emds.io.zarr_store import GuardedStore
 
+# Of an array that may lie beside another.
+_NAME = re.compile(r"\w[\w. -]*")
+NOT_INSTALLED = "which is not installed"
 # Files of more bytes than this are no metadata.
 _LARGEST_METADATA = 2**28
 
@@ -70,7 +73,8 @@ def find_members(root: Path, key: str) -> dict[str, Member] | None:
     Returns
     -------
     dict or None
-        By path; None if the key is not there.
+        By path, with what `coordinate_paths` says of an array that is the key; None if the key
+        is not there.
     """
     store = GuardedStore(root, read_only=True)
     parts = key.split("/") if key else []
@@ -84,6 +88,9 @@ def find_members(root: Path, key: str) -> dict[str, Member] | None:
         if not _has_metadata(root / path):
             return None
         members[path] = _open(store, root / path, path)
+    for path in coordinate_paths(key, members[key]):
+        if path not in members and _has_metadata(root / path):
+            members[path] = _open(store, root / path, path)
     waiting: list[tuple[str, tuple[str, ...]]] = []
     if members[key].is_group:
         waiting.append((key, (os.path.realpath(root / key),)))
@@ -97,6 +104,19 @@ def find_members(root: Path, key: str) -> dict[str, Member] | None:
             if members[path].is_group:
                 waiting.append((path, (*above, real)))
     return members
+
+
+def coordinate_paths(path: str, member: Member) -> list[str]:
+    """Return where the coordinates of an array would lie: beside it, named after its axes."""
+    if member.array is None or not path:
+        return []
+    names = getattr(member.array.metadata, "dimension_names", None)
+    names = names or member.attributes.get("_ARRAY_DIMENSIONS")
+    if not isinstance(names, list | tuple) or len(names) != member.array.ndim:
+        return []
+    group = path.rpartition("/")[0]
+    plain = [name if isinstance(name, str) and _NAME.fullmatch(name) else "?" for name in names]
+    return [f"{group}/{name}".strip("/") for name in plain]
 
 
 def _folders_in(root: Path, group: str) -> Iterator[tuple[str, Path]]:
@@ -127,8 +147,8 @@ def _open(store: GuardedStore, folder: Path, path: str) -> Member:
         named = re.search(r"'+([^']+)'+", str(error))
         return Member(
             None,
-            problem=f"its chunks are packed with the codec {named[1] if named else error!r}, which "
-            "is not installed. Install the package that brings it, or write the array again, "
+            problem=f"its chunks are packed with the codec {named[1] if named else error!r}, "
+            f"{NOT_INSTALLED}. Install the package that brings it, or write the array again, "
             "e.g. with zstd",
         )
     except (VolumeError, *MALFORMED) as error:

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from emds.errors import VolumeError
 from emds.io.axes import AxisNames
+from emds.io.coordinates import Coordinate
 from emds.io.location import Location
 from emds.io.multiscale import image_count, level_paths, parse_multiscale
 from emds.io.place import Spacing
@@ -28,7 +29,7 @@ from emds.io.source import (
     stored_by_emds,
 )
 from emds.io.stated import read_stated
-from emds.io.zarr_tree import Member, find_members
+from emds.io.zarr_tree import Member, coordinate_paths, find_members
 
 # On an array: emds wrote it and stored every chunk, so one that is not there was lost.
 WRITTEN_WHOLE = "every_chunk_written"
@@ -128,7 +129,7 @@ def _sources(
     remarks = tuple(
         f"what its group {f'{root}/{path}'.rstrip('/')!r} may state of it is unknown: {why}"
         for path, why in ((path, member.problem) for path, member in members.items())
-        if why is not None and not _is_below(path, key)
+        if why is not None and _lies_in(key, path)
     )
     sources = []
     for path in sorted(path for path in members if _is_below(path, key)):
@@ -138,12 +139,12 @@ def _sources(
         if level is None and LEVEL in _of_emds(member.attributes):
             continue  # being made, or left by `emds pyramid` when it was stopped
         shown = level.group if level and level.index == level.image == 0 else path
-        found = _source(member, members, level)
+        found = _source(path, members, level)
         reasons = [why for group, why in damaged.items() if level is None and _lies_in(path, group)]
         sources.append(
             replace(
                 found,
-                location=f"{root}/{shown}".rstrip("/"),
+                location=f"{root}/{path if member.array is None else shown}".rstrip("/"),
                 name=shown.removeprefix(key).strip("/") if path != key else "",
                 values=_values(member.array, root / path, _of_emds(member.attributes)),
                 meant_as=found.meant_as or role_of_path(shown),
@@ -193,8 +194,9 @@ def _lies_in(path: str, group: str) -> bool:
     return path != group and _is_below(path, group)
 
 
-def _source(member: Member, members: Mapping[str, Member], level: _Level | None) -> ArraySource:
+def _source(path: str, members: Mapping[str, Member], level: _Level | None) -> ArraySource:
     """Describe an array, but for where it lies."""
+    member = members[path]
     array = member.array
     if array is None:
         return ArraySource("", "", Unreadable(), "", (), 0, unusable=member.problem)
@@ -212,7 +214,8 @@ def _source(member: Member, members: Mapping[str, Member], level: _Level | None)
             role = "labels" if image.is_labels else marker.get("role")
         except MALFORMED as error:
             unusable = _damaged(error)
-    stated = read_stated(attributes, array.shape, names, spacings)
+    coordinates = _coordinates(path, members) if level is None else ()
+    stated = read_stated(attributes, array.shape, names, spacings, coordinates)
     return ArraySource(
         location="",
         name="",
@@ -227,6 +230,19 @@ def _source(member: Member, members: Mapping[str, Member], level: _Level | None)
         unusable=unusable or stated.unusable,
         remarks=stated.remarks,
     )
+
+
+def _coordinates(path: str, members: Mapping[str, Member]) -> list[Coordinate | None]:
+    """Return the arrays beside one that are named after its axes, as xarray writes them."""
+    found: list[Coordinate | None] = []
+    for beside in coordinate_paths(path, members[path]):
+        member = members.get(beside)
+        if member is None or member.array is None or beside == path:
+            found.append(None)
+        else:
+            values, unit = _values(member.array, Path(), {}), member.attributes.get("units")
+            found.append(Coordinate(beside.rpartition("/")[2], values, unit))
+    return found
 
 
 def _values(array: zarr.Array[Any] | None, folder: Path, marker: Mapping[str, Any]) -> LazyArray:

@@ -290,3 +290,55 @@ LAYOUTS = {
     "HDF5 axistags with sizes": Layout(hdf5(sized_tags)),
     "HDF5 element_size_um": Layout(hdf5(element_size)),
 }
+
+
+# Positions along each axis, in arrays beside the volume.
+
+
+def coordinates(axes: str, shape: tuple[int, ...]) -> dict[str, tuple[np.ndarray, dict[str, str]]]:
+    return {
+        axis: (
+            SHIFTS.get(axis, 0) + SIZES.get(axis, 1) * np.arange(size),
+            {"units": UNITS[axis]} if axis in UNITS else {},
+        )
+        for axis, size in zip(axes, shape)
+    }
+
+
+def xarray_group(version: int) -> Any:
+    """Return a writer of zarr as `xarray.Dataset.to_zarr` writes it."""
+
+    def write(folder: Path, values: np.ndarray, axes: str) -> str:
+        group = zarr.create_group(str(folder / "a.zarr"), zarr_format=version)
+        arrays = {"image": (values, list(axes), {})}
+        for axis, (positions, attributes) in coordinates(axes, values.shape).items():
+            arrays[axis] = (positions, [axis], attributes)
+        for name, (content, names, attributes) in arrays.items():
+            named = {"dimension_names": names} if version == 3 else {}
+            array = group.create_array(name, data=content, chunks=content.shape, **named)
+            array.attrs.update(attributes)
+            if version == 2:
+                array.attrs["_ARRAY_DIMENSIONS"] = names
+        return str(folder / "a.zarr" / "image")
+
+    return write
+
+
+def netcdf(folder: Path, values: np.ndarray, axes: str) -> str:
+    with h5py.File(folder / "a.nc", "w") as file:
+        data = file.create_dataset("image", data=values)
+        for place, (axis, (positions, attributes)) in enumerate(
+            coordinates(axes, values.shape).items()
+        ):
+            scale = file.create_dataset(axis, data=positions.astype("f4"))
+            scale.attrs.update(attributes)
+            scale.make_scale(axis)
+            data.dims[place].attach_scale(scale)
+    return f"{folder / 'a.nc'}:image"
+
+
+LAYOUTS |= {
+    "zarr 2, xarray group": Layout(xarray_group(2)),
+    "zarr 3, xarray group": Layout(xarray_group(3)),
+    "netCDF": Layout(netcdf),
+}

@@ -155,8 +155,18 @@ def test_labels_that_are_gone(container):
     assert "labels/neurons is not there" in check(container).complaint()
 
 
-def test_metadata_that_are_damaged(container):
-    (container / "0" / ("zarr.json" if is_v3(container) else ".zarray")).write_text("{")
+@pytest.mark.parametrize("place", ["0", "labels/neurons/0"])
+def test_metadata_that_are_damaged(place, container):
+    (container / place / ("zarr.json" if is_v3(container) else ".zarray")).write_text("{")
+    report = check(container)
+    assert f"{place} cannot be read: its zarr metadata is damaged" in report.complaint()
+    assert len(report.arrays) == 2  # the others are checked all the same
+    chunks_of(container / "affinities")[0].unlink()
+    assert check(container).bad_count == 1
+
+
+def test_the_metadata_of_the_whole_that_are_damaged(container):
+    (container / ("zarr.json" if is_v3(container) else ".zgroup")).write_text("{")
     with pytest.raises(VolumeError, match="metadata"):
         check(container)
 
