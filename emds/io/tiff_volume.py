@@ -24,9 +24,6 @@ from emds.io.tiff_pages import find_stacks
 from emds.io.views import Mirrored
 from emds.io.volume import Nanometres
 
-# What tifffile logs about damaged files, emds says itself.
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
-
 _FILLERS = "0123456789"
 _logger = logging.getLogger("emds")
 _Place = tuple[Nanometres | None, Nanometres]
