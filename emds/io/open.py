@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from emds.io.location import Location, parse_location
 from emds.io.source import Found, Role, absurd_size, why_not
 from emds.io.source_volume import SourceVolume
 from emds.io.volume import Volume
+
+_logger = logging.getLogger("emds")
 
 
 def open_volume(
@@ -91,6 +94,8 @@ def describe(location: str | Path, *, key: str | None = None) -> dict[str, Any]:
     place = parse_location(location, key)
     found = find_arrays(place)
     arrays: list[dict[str, Any]] = []
+    if found.mixed:
+        _logger.warning("%s: %s", _shown(place), found.mixed)
     try:
         for source in found.sources:
             reason = why_not(source, None, explicit=True) or absurd_size(source)
