@@ -1,6 +1,7 @@
 """What a perfect segmentation scores: nothing, but for the quirks of the released evaluation.
 
-The values of `CASES` were found on Voronoi sections of 512², by other code, before this was written.
+The values of `CASES` were found on Voronoi sections of 512², by other code, before this was
+written.
 """
 
 import numpy as np
