@@ -8,7 +8,13 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
+from skimage.measure import label
+from skimage.metrics import variation_of_information
+
+from emds.demo.phantom import make_phantom
+from emds.io import open_volume
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -47,22 +53,60 @@ def number(name: str, text: str) -> float:
     return float(found[-1])
 
 
-def test_three_commands(shell):
+def sections(location, role):
+    with open_volume(location, role=role) as volume:
+        return volume.read()
+
+
+def psnr_by_hand(image, clean):
+    """Return the mean over sections, dB."""
+    squares = [np.square(a.astype(float) - b).mean() for a, b in zip(image, clean, strict=True)]
+    return np.mean([10 * np.log10(255**2 / square) for square in squares])
+
+
+def voi_by_hand(labels, truth):
+    """Return the mean over sections by scikit-image, bits."""
+    voi = []
+    for section, cells in zip(labels, truth, strict=True):
+        both = (
+            label(ids.astype(np.int64), connectivity=1, background=0) for ids in (cells, section)
+        )
+        voi.append(sum(variation_of_information(*both, ignore_labels=(0,))))
+    return np.mean(voi)
+
+
+def check_scores(printed, tmp_path, clean, truth):
+    """What is printed last is what the output that lies there scores."""
+    (out,) = tmp_path.glob("*/seg.zarr")
+    psnr = psnr_by_hand(sections(out, "raw"), clean)
+    voi = voi_by_hand(sections(out, "labels"), truth)
+    assert number("PSNR", printed) == pytest.approx(psnr, abs=1e-3)
+    assert number("strict: VOI", printed) == pytest.approx(voi, abs=1e-3)
+
+
+def test_three_commands(shell, tmp_path):
     printed = shell(str(EXAMPLES / "three_commands.sh"))
-    assert number("PSNR", printed) > 20
-    assert 0 < number("strict: VOI", printed) < 4
+    check_scores(printed, tmp_path, *make_phantom((4, 192, 192), seed=1))
+    # Of section.pt as it is shipped; labels may change a little with the rounding of a machine.
+    assert number("PSNR", printed) == pytest.approx(25.83, abs=0.1)
+    assert number("strict: VOI", printed) == pytest.approx(1.75, abs=0.15)
 
 
-def test_training_on_your_own(shell):
+def test_training_on_your_own(shell, tmp_path):
     printed = shell(str(EXAMPLES / "train_on_your_own.sh"))
+    clean, truth = make_phantom((2, 128, 128), seed=2)
+    check_scores(printed, tmp_path, clean, truth)
     noisy, denoised = (float(x) for x in re.findall(r"^PSNR +([0-9.]+)", printed, re.MULTILINE))
-    assert denoised > noisy + 3
-    assert number("strict: VOI", printed) > 0
+    (raw,) = tmp_path.glob("*/noisy.zarr")
+    assert noisy == pytest.approx(psnr_by_hand(sections(raw, "raw"), clean), abs=1e-3)
+    assert denoised == pytest.approx(23.7, abs=1)
 
 
 def test_python_interface(shell, tmp_path):
     printed = shell("python", str(EXAMPLES / "python_api.py"))
-    assert number("PSNR", printed) > 20
+    check_scores(printed, tmp_path, *make_phantom((2, 192, 192), seed=3))
+    assert number("PSNR", printed) == pytest.approx(25.39, abs=0.1)
+    assert number("strict: VOI", printed) == pytest.approx(2.42, abs=0.15)
     picture = Path(printed.rsplit("picture: ", 1)[1].strip())
     assert picture.is_relative_to(tmp_path)
     assert picture.read_bytes().startswith(PNG_SIGNATURE)

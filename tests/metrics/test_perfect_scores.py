@@ -1,6 +1,6 @@
 """What a perfect segmentation scores: nothing, but for the quirks of the released evaluation.
 
-The values of `CASES` were found on Voronoi sections of 512² by other code, before this was
+The values of `CASES` were found on Voronoi sections of 512², by other code, before this was
 written.
 """
 
