@@ -323,8 +323,8 @@ Launcher = Annotated[
     str,
     typer.Option(
         metavar="WORDS",
-        help="Put before the command of each worker, such as `srun -n1`: they may then run on "
-        "other machines that see the same files.",
+        help="Put before the command of each worker, such as `srun --exact -n1 -c4`: they may then "
+        "run on other machines that see the same files.",
     ),
 ]
 MaxMemory = Annotated[

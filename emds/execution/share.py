@@ -42,7 +42,7 @@ class Execution(Checked):
     workers : int
         Processes on this machine, or wherever `launcher` puts them.
     launcher : tuple of str
-        Words put before a worker's command, such as ``srun -n1``.
+        Words put before a worker's command, such as ``srun --exact -n1 -c4``.
     shard : Shard or None
         The part to do; None does all.
     """

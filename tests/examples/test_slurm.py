@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -191,6 +192,27 @@ def test_tasks_get_the_gpus_asked_for_or_one_where_there_are_some(cluster, noisy
         tres = cluster.says(f"{parts}_1", "TresPerNode")
         assert tres == (given and f"gres:gpu:{given}")
         cluster.wait(merge)
+
+
+@pytest.mark.slow
+def test_workers_run_beside_each_other_by_the_launcher_of_the_documentation(cluster, noisy, model):
+    """One that starts them one after the other waits for the last of them until time is up."""
+    page = (ROOT / "docs/blockwise.md").read_text(encoding="utf-8")
+    launcher = re.search(r'--launcher "(srun [^"]+)"', page)[1]
+    command = [sys.executable, "-m", "emds", "run", str(noisy), "--checkpoint", str(model)]
+    command += ["--block-shape", "16", "256", "256", "--out", "seg.zarr"]
+    command += ["--workers", "2", "--launcher", launcher]
+    options = ("--parsable", "--ntasks=2", "--cpus-per-task=4", "--time=4", "--output=emds-%j.log")
+    sent = subprocess.run(
+        ["sbatch", *options, f"--wrap={shlex.join(command)}"],
+        cwd=cluster.folder,
+        env=cluster.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert cluster.wait(sent.stdout.strip()) == "COMPLETED", cluster.logs()
+    assert (cluster.folder / "seg.zarr").is_dir()
 
 
 def test_the_job_scripts_ask_for_a_signal_in_time_and_may_be_requeued():
