@@ -172,6 +172,7 @@ WRITERS = {
     "files.py": "write_whole",
     "io/output.py": "PendingOutput",
     "io/ownership.py": "what carries our mark",
+    "io/seal.py": "inside a PendingOutput or a container of emds",
     "io/zarr_image.py": "inside a PendingOutput or a container of emds",
     "execution/done_log.py": "in the work folder of a PendingOutput",
     "execution/presence.py": "in the work folder of a PendingOutput",
@@ -181,6 +182,7 @@ WRITERS = {
     "stages/reproduce/work.py": "in the marked folder of a plan",
     "stages/reproduce/claims.py": "in the marked folder of a plan",
     "stages/train.py": "in a run folder",
+    "training/run_folder.py": "in a run folder",
     "training/loop.py": "in a run folder",
 }
 _PLACING = {"replace", "rename", "unlink", "rmtree", "rmdir", "write_text", "write_bytes", "touch"}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emds.errors import DataError
+from emds.files import write_whole
 from emds.io.location import ZARR_METADATA, Location, parse_location
 from emds.io.mark import attributes_of
 from emds.io.multiscale import level_paths
@@ -49,11 +50,8 @@ class Listing:
         path = folder / f"{self.digest}.json.gz"
         if path.exists():
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with gzip.open(temporary, "wt", encoding="utf-8", compresslevel=1) as file:
-            json.dump(self.files, file)
-        temporary.replace(path)
+        with write_whole(path) as file:
+            file.write(gzip.compress(json.dumps(self.files).encode(), compresslevel=1))
 
     def changed_since(self, folder: Path, digest: str) -> str | None:
         """Name a file that is not as in the listing of some hash; None if that is not known."""
