@@ -119,13 +119,13 @@ def adapt(
 
 def _check(out: Path, resume: bool, overwrite: bool) -> None:
     """Refuse, before any work, what `PendingOutput` would refuse after the plan is made."""
-    refuse_inputs(out)
     if resume and overwrite:
         raise UsageError("--resume continues a run and --overwrite discards it: give one of them.")
     if out.is_dir():
         raise UsageError(f"--out {out} must be a model file, and it is a folder.")
     if out.exists() and not (overwrite or resume):
         raise OutputExistsError(f"{out} exists. Choose another --out, or add --overwrite.")
+    refuse_inputs(out)
 
 
 def _judge(

@@ -358,12 +358,29 @@ def test_a_bug_says_that_it_is_one(emds, broken_info):
     assert "--debug" in outcome.stderr
 
 
+def wrapped(error):
+    """What a library makes of an error of the machine."""
+    try:
+        try:
+            raise error
+        except OSError as cause:
+            raise RuntimeError("PytorchStreamWriter failed writing file") from cause
+    except RuntimeError as outer:
+        return outer
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [
         (OSError(errno.ENOSPC, "No space left on device", "seg.zarr"), "device: seg.zarr.\n"),
         (MemoryError(), "out of memory. Lower --batch-size"),
         (torch.OutOfMemoryError("CUDA out of memory."), "out of memory. Lower --batch-size"),
+        (OSError(errno.EFBIG, "File too large", "a.h5"), "File too large (ulimit -f): a.h5.\n"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "out of memory. Lower --batch-size"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out of memory."),
+        (RuntimeError("can't start new thread"), "out of memory."),
+        (ImportError("libx.so: failed to map segment from shared object"), "out of memory."),
+        (wrapped(OSError(errno.ENOSPC, "No space left on device", "a.pt")), "device: a.pt.\n"),
     ],
 )
 def test_a_machine_that_fails_is_no_bug(emds, broken_info, error, words):

@@ -328,3 +328,13 @@ def test_only_what_emds_wrote_gets_levels(tmp_path, container):
     container.rename(container.with_name("seg.zarr.partial"))
     with pytest.raises(IncompleteError, match="unfinished"):
         pyramid(container)
+
+
+def test_an_array_of_others_in_the_place_of_a_level_stays(container):
+    theirs = zarr.open_group(str(container), mode="r+").create_array("1", shape=(3, 3), dtype="u1")
+    theirs[:] = 7
+    (container / "mine.partial").write_text("all of it")
+    before = {path: path.read_bytes() for path in container.rglob("*") if path.is_file()}
+    with pytest.raises(UsageError, match="in the way of a lower resolution"):
+        pyramid(container, levels=1)
+    assert {path: path.read_bytes() for path in before} == before

@@ -12,7 +12,7 @@ from toy_plans import SETTINGS, finish, plan_for, results_of
 
 from emds.cli.console import print_plan
 from emds.config import load_train_config
-from emds.errors import ConfigError, InterruptedRunError, UsageError
+from emds.errors import ConfigError, InterruptedRunError, OutputExistsError, UsageError
 from emds.io import open_volume
 from emds.metrics import evaluate_denoising, evaluate_segmentation
 from emds.stages.reproduce import command, estimate
@@ -236,3 +236,12 @@ def test_each_kind_of_network_is_tried_once_in_the_precision_it_is_trained_in(
             assert seconds == pytest.approx(2 * one / first / 4)
     assert len(tried) == len(kinds) * estimate._TRIAL_STEPS
     assert {half for _, half in tried} == {precision == "bf16"}
+
+
+def test_a_folder_of_other_things_is_not_filled(data):
+    (data / "mine/runs").mkdir(parents=True)
+    (data / "mine/results.json").write_text("my results")
+    with pytest.raises(OutputExistsError, match="did not put there"):
+        reproduce(plan_for(data, "mine", recipes=("dn_only",)))
+    assert (data / "mine/results.json").read_text() == "my results"
+    assert sorted(path.name for path in (data / "mine").iterdir()) == ["results.json", "runs"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from toy_plans import call_when_waiting, finish, plan_for, pretend_to_work, results_of
 
+from emds.io.ownership import claim_folder
 from emds.stages.reproduce import command
 from emds.stages.reproduce.claims import claim
 from emds.stages.reproduce.command import reproduce
@@ -66,6 +67,7 @@ def test_a_task_that_somebody_is_at_is_left_until_he_lets_go(data, monkeypatch):
     assert held.label.startswith("train"), "test invalid"
     assert {task.system.recipe for task in after} == {"dn_only", "sequential"}, "test invalid"
     tried, looks = pretend_to_work(monkeypatch), []
+    claim_folder(plan.place.out, "reproduce")  # as whoever is at it has done
     with ExitStack() as lock:
         assert lock.enter_context(claim(plan.place.lock(held.label)))
 
@@ -102,6 +104,7 @@ def test_what_somebody_else_has_just_done_is_not_done_again(data, monkeypatch):
 def test_the_lock_of_a_killed_process_is_free(data, monkeypatch):
     plan = plan_for(data, recipes=("dn_only",))
     lock = plan.place.lock(plan.tasks[0].label)
+    claim_folder(plan.place.out, "reproduce")
     with start(HOLDER, lock) as child:
         assert child.stdout.readline() == "True\n"
         with claim(lock) as mine:
