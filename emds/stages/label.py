@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from emds.errors import UsageError
 from emds.geometry import Block, Roi, Triple
 from emds.io.writable import clipped_chunks
-from emds.memory import memory_limit
+from emds.memory import room_for_data
 from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.linking import check_threshold, link_sections
 from emds.segmentation.mutex_watershed import mutex_watershed
@@ -127,7 +127,7 @@ def plan_labels(
                 "one leave the section, so ids continue through the volume anyway. Leave it out."
             )
     chunk_shape = clipped_chunks(None, shape)
-    memory = memory_limit(options.max_memory)
+    memory = room_for_data(options.max_memory)
     whole = chunk_shape[:1] + shape[1:] if spec.planar else shape
     in_one = settings.backend == "elf" and settings.stitch == "exact"
     asked = options.label_block_shape or (whole if in_one else None)
