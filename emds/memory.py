@@ -13,6 +13,9 @@ _UNITS |= {f"{unit}i": 2 ** (10 * power) for power, unit in enumerate("kmgt", st
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _LEAST = 2**26
 
+LIBRARIES_BYTES = 400 * 2**20
+"""What a process with the libraries of a run holds before it reads a voxel, about."""
+
 
 def parse_size(text: str) -> int:
     """Read a number of bytes such as ``2GiB``, ``500M`` or ``1.5 TB``.
@@ -50,6 +53,27 @@ def memory_limit(asked: int | None = None) -> int:
         except (OSError, ValueError):  # no such file, or "max"
             continue
     return available // 4
+
+
+def room_for_data(asked: int | None = None) -> int:
+    """Return the bytes that blocks and tables may take, of what a process may use.
+
+    Python and the libraries hold `LIBRARIES_BYTES` before the first voxel is read; that is a figure
+    and not measured here, so that the same limit gives the same blocks everywhere. Where a limit
+    leaves little beside them, a quarter of it is taken, and the process takes more than was asked.
+
+    Parameters
+    ----------
+    asked : int, optional
+        See `memory_limit`.
+
+    Examples
+    --------
+    >>> room_for_data(2**30) // 2**20, room_for_data(2**26) // 2**20
+    (624, 16)
+    """
+    limit = memory_limit(asked)
+    return max(limit - LIBRARIES_BYTES, limit // 4)
 
 
 def threads_within(bytes_each: int, asked: int | None = None) -> int:

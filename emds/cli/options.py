@@ -331,8 +331,8 @@ MaxMemory = Annotated[
     str | None,
     typer.Option(
         metavar="SIZE",
-        help="What a process may use beside the network, such as 2GiB.  [default: a quarter of "
-        "the RAM]",
+        help="About what a process may use, such as 2GiB: Python and libraries (400 MiB), blocks "
+        "and tables, but not what the network takes.  [default: a quarter of the RAM]",
     ),
 ]
 MaxResidual = Annotated[

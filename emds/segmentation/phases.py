@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emds.geometry import Roi, Triple
-from emds.memory import memory_limit
+from emds.memory import room_for_data
 from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.after.linking import (
     SectionOverlaps,
@@ -142,7 +142,7 @@ def label_affinities(
             spec,
             settings,
             chunk_shape=(1, 1, 1),
-            memory=memory_limit(),
+            memory=room_for_data(),
             block_shape=block_shape or region.shape,
             max_residual=max_residual,
         )

@@ -15,7 +15,7 @@ from emds.geometry import Roi, Triple, iter_blocks
 from emds.io import Volume, open_volume
 from emds.io.volume import CroppedVolume, Nanometres
 from emds.io.writable import clipped_chunks
-from emds.memory import memory_limit
+from emds.memory import room_for_data
 from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.plan import LabelPlan, plan_labels
 from emds.segmentation.settings import LabelSettings
@@ -318,7 +318,7 @@ def _label_plan(
         spec,
         settings,
         chunk_shape=clipped_chunks(None, region.shape),
-        memory=memory_limit(options.max_memory),
+        memory=room_for_data(options.max_memory),
         block_shape=options.label_block_shape,
         max_residual=options.max_residual,
     )

@@ -12,7 +12,7 @@ from emds import numbers
 from emds.errors import DataError, UsageError
 from emds.geometry import Block, Roi, Triple, grown_block, iter_blocks
 from emds.io.volume import Nanometres, Volume
-from emds.memory import memory_limit
+from emds.memory import room_for_data
 from emds.networks.intensity import Intensity
 from emds.numbers import Checked
 from emds.segmentation.settings import Backend, LabellerName, Stitch
@@ -75,7 +75,7 @@ class InferenceOptions(Checked):
         Unit of work of the mutex watershed; rounded up to whole chunks. Does not change the
         result.
     max_memory : int or None
-        Bytes that a process may use beside the network, about; default: a quarter of the RAM.
+        Bytes that a process may use, about, but for the network; default: a quarter of the RAM.
     max_residual : int or None
         Edges between blocks that are solved at once; more are first contracted in groups. Does
         not change the result. Default: by `max_memory`.
@@ -196,7 +196,7 @@ def plan_inference(
         )
     voxel_size = options.voxel_size or source.voxel_size
     # A block being read, one computed (values, weights) and one written (values, their type).
-    most = min(_BLOCK_BYTES, memory_limit(options.max_memory) // 8) // (4 * channels)
+    most = min(_BLOCK_BYTES, room_for_data(options.max_memory) // 8) // (4 * channels)
     depth = max(1, min(_CHUNK[0], most // (roi.shape[1] * roi.shape[2])))
     chunk_shape = options.chunk_shape or (depth, *_CHUNK[1:])
     step = voxel_size or (1.0, 1.0, 1.0)
