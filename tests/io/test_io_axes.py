@@ -16,6 +16,7 @@ from axis_layouts import LAYOUTS, OFFSET, VOXEL_SIZE, ome, two_steps, vigra_tags
 from emds.errors import VolumeError
 from emds.geometry import Roi
 from emds.io import describe, open_volume
+from emds.io.axes import AxisNames, find_axes
 
 SHAPE = {"z": 5, "y": 6, "x": 7, "c": 1, "t": 1}
 VOLUME = np.arange(5 * 6 * 7, dtype=np.uint8).reshape(5, 6, 7)
@@ -191,3 +192,8 @@ def test_scales_that_cannot_be_followed(tmp_path: Path) -> None:
         file["raw"].attrs["DIMENSION_LIST"] = np.arange(3)
     with pytest.raises(VolumeError, match=r"a\.h5:raw.*'DIMENSION_LIST' is damaged"):
         open_volume(tmp_path / "a.h5", role="raw")
+
+
+def test_four_axes_in_space_are_no_channels() -> None:
+    axes = find_axes([AxisNames("it", ["d0", "d1", "d2", "d3"], ["space"] * 4)], (2, 3, 4, 5))
+    assert axes.letters == "?zyx"

@@ -15,6 +15,7 @@ from axis_layouts import ome, two_steps, zarr_array
 
 from emds.errors import VolumeError
 from emds.io import create_volume, describe, open_volume
+from emds.io.place import Spacing, find_place
 
 VOLUME = np.arange(5 * 6 * 7, dtype=np.uint8).reshape(5, 6, 7)
 
@@ -485,3 +486,11 @@ def test_coarser_levels_of_counted_voxels_need_no_word(tmp_path: Path, caplog) -
     for place in (location, f"{location}/s1"):
         assert size_of(place) is None
     assert not caplog.records
+
+
+def test_positions_in_voxels_where_one_axis_has_no_length() -> None:
+    """The size along y is unknown, so all is counted; z has its size in um, its shift in nm."""
+    sizes = Spacing("sizes", [0.04, 4, 5], [None] * 3, ["um", "furlong", "nm"], [None] * 3)
+    shifts = Spacing("shifts", [None] * 3, [80, 0, 10], [None] * 3, ["nm", "nm", "nm"])
+    place = find_place("zyx", [sizes, shifts])
+    assert (place.voxel_size, place.offset) == (None, (2, 0, 2))
