@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import typer
 from typing_extensions import override
 
-from emds.cli.printable import echo, printable
+from emds.cli.printable import echo, on_one_line, printable
 
 Progress = Callable[[int, int, str], None]
 
@@ -37,7 +37,7 @@ class Console:
     def note(self, *messages: str) -> None:
         """Tell what happened, on stderr, unless asked to be quiet."""
         for message in () if self.quiet else messages:
-            echo(f"emds: {message}", err=True)
+            echo(f"emds: {on_one_line(message)}", err=True)
 
     @contextmanager
     def progress(self) -> Iterator[Progress | None]:
@@ -165,7 +165,7 @@ def print_table(flush: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     if sys.stdout.isatty():
         _print_rich_table(flush, columns, rows)
         return
-    lines = [[printable(cell) for cell in line] for line in (columns, *rows)]
+    lines = [[printable(on_one_line(cell)) for cell in line] for line in (columns, *rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     for line in lines:
         cells = [
@@ -185,7 +185,7 @@ def _print_rich_table(flush: str, columns: Sequence[str], rows: Sequence[Sequenc
     for name, side in zip(columns, flush, strict=True):
         table.add_column(Text(printable(name)), justify="right" if side == "r" else "left")
     for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_row(*(Text(printable(on_one_line(cell))) for cell in row))
     Terminal().print(table)
 
 
@@ -276,4 +276,7 @@ def show_messages(*, quiet: bool, verbose: bool) -> None:
 class _StderrHandler(logging.Handler):
     @override
     def emit(self, record: logging.LogRecord) -> None:
-        echo(f"emds: {record.levelname.lower()}: {record.getMessage()}", err=True)
+        line = " ".join(
+            record.getMessage().splitlines()
+        )  # a message is one line, whatever is in it
+        echo(f"emds: {record.levelname.lower()}: {line}", err=True)

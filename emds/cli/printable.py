@@ -22,6 +22,11 @@ def printable(text: str) -> str:
     return "".join(letter if _is_seen(letter) else _escaped(letter) for letter in text)
 
 
+def on_one_line(text: str) -> str:
+    """Return a text as it can stand in a table or a log, where a line end would forge a line."""
+    return " ".join(text.splitlines())
+
+
 def _is_seen(letter: str) -> bool:
     return letter.isprintable() or letter == "\n" or unicodedata.category(letter) == "Zs"
 

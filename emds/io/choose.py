@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from emds.errors import VolumeError
+from emds.io.runs import one_line
 from emds.io.source import ArraySource, Found, Role, why_not
 
 _logger = logging.getLogger("emds")
@@ -51,7 +52,7 @@ def choose_array(location: str, found: Found, role: Role | None) -> ArraySource:
         raise VolumeError(
             f"cannot read {location!r}{_as(role)}: {found.mixed}. It holds {len(sources)} arrays, "
             f"and each leaves out the others:\n{_list(sources)}\n"
-            f"Name the one that is meant, e.g. {sources[0].location}"
+            f"Name the one that is meant, e.g. {one_line(sources[0].location)}"
         )
     reasons = [why_not(source, role, explicit=False) for source in sources]
     fitting = [source for source, reason in zip(sources, reasons, strict=True) if reason is None]
@@ -70,11 +71,11 @@ def choose_array(location: str, found: Found, role: Role | None) -> ArraySource:
         shown = declared or fitting
         raise VolumeError(
             f"cannot read {location!r}{_as(role)}: it holds {len(shown)} arrays that could be "
-            f"meant:\n{_list(shown)}\nName one, e.g. {shown[0].location}"
+            f"meant:\n{_list(shown)}\nName one, e.g. {one_line(shown[0].location)}"
         )
     raise VolumeError(
         f"cannot read {location!r}{_as(role)}: none of its {len(sources)} arrays fits:\n"
-        f"{_list(sources, reasons)}\nName one, e.g. {sources[0].location}"
+        f"{_list(sources, reasons)}\nName one, e.g. {one_line(sources[0].location)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Whole numbers in few words."""
+"""Numbers and names in few words, on one line."""
 
 from __future__ import annotations
 
@@ -31,3 +31,14 @@ def in_runs(numbers: Iterable[int], most: int = 6) -> str:
     words = [str(low) if low == high else f"{low} to {high}" for low, high in runs[:most]]
     rest = sum(high - low + 1 for low, high in runs[most:])
     return ", ".join(words) + (f" and {rest} more" if rest else "")
+
+
+def one_line(name: str) -> str:
+    r"""Return a name from a file as it can stand in a message, where a line end means something.
+
+    Examples
+    --------
+    >>> one_line("a\nemds: error: b")
+    'a\\nemds: error: b'
+    """
+    return name.replace("\n", "\\n")

@@ -18,6 +18,7 @@ from emds.errors import VolumeError
 from emds.io.location import SLICE_SUFFIXES, Location
 from emds.io.png import decode_png, png_header
 from emds.io.regular import refuse_special
+from emds.io.runs import one_line
 from emds.io.slice_names import natural_order, remarks
 from emds.io.source import MALFORMED, ArraySource, Found, LazyArray, refuse_os_error
 from emds.io.tiff_page import grey_step, mirrored_axes, why_not_grey
@@ -58,7 +59,7 @@ def find_slices(location: Location) -> Found:
         _warn_of_others(path)
     headers = [_header(file) for file in files]
     odd = [
-        f"  {file.name}: {header}"
+        f"  {one_line(file.name)}: {header}"
         for file, header in zip(files, headers, strict=True)
         if header != headers[0]
     ]
@@ -66,7 +67,9 @@ def find_slices(location: Location) -> Found:
         more = f"\n  and {len(odd) - _LISTED} more" if len(odd) > _LISTED else ""
         raise VolumeError(
             f"cannot read {str(path)!r}: all slices must have the shape and type of the first, "
-            f"{files[0].name}: {headers[0]}. These differ:\n" + "\n".join(odd[:_LISTED]) + more
+            f"{one_line(files[0].name)}: {headers[0]}. These differ:\n"
+            + "\n".join(odd[:_LISTED])
+            + more
         )
     for remark in remarks(file.name for file in files):
         _logger.warning("%r is read as one stack, but %s", str(path), remark)

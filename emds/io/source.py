@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import math
 import os
 import struct
@@ -16,7 +17,12 @@ from numpy.typing import NDArray
 
 from emds.errors import VolumeError
 from emds.geometry import Triple
+from emds.io.runs import one_line
 from emds.io.volume import Nanometres
+
+# What libraries log about damaged files, emds says itself.
+for _library in ("tifffile", "imagecodecs", "h5py", "zarr"):
+    logging.getLogger(_library).addHandler(logging.NullHandler())
 
 Role = Literal["raw", "labels", "affinities"]
 
@@ -106,13 +112,15 @@ class ArraySource:
     def described(self) -> str:
         """Return ``name dtype (shape)`` for a list in a message."""
         if not self.values.dtype.itemsize:
-            return self.name  # of something that has no values, such as a link to another file
+            return one_line(
+                self.name
+            )  # of something that has no values, such as a link to another file
         shape = tuple(
             size
             for axis, size in zip(self.axes, self.values.shape, strict=True)
             if axis in "czyx" or size > 1
         )
-        return f"{self.name or '(root)'}  {self.values.dtype} {shape}"
+        return f"{one_line(self.name) or '(root)'}  {self.values.dtype} {shape}"
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,6 @@ from emds.io.tiff_pages import find_stacks
 from emds.io.tiff_place import described_by_emds, stack_axes, stack_place
 from emds.io.views import Mirrored
 
-# What tifffile logs about damaged files, emds says itself.
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
-
 _logger = logging.getLogger("emds")
 
 
