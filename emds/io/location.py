@@ -69,7 +69,7 @@ def _parse(text: str, key: str | None) -> Location:
             return Location(root, "zarr", "/".join(parts))
         _refuse_key(text, inner)
         return Location(path, _kind_of_folder(path, text), full_key)
-    return Location(path, _kind_of_file(path), full_key)
+    return Location(path, kind_of_file(path), full_key)
 
 
 def _split(text: str) -> tuple[Path | None, str]:
@@ -118,7 +118,14 @@ def _kind_of_folder(folder: Path, text: str) -> Kind:
     )
 
 
-def _kind_of_file(path: Path) -> Kind:
+def kind_of_file(path: Path) -> Kind:
+    """Tell a file's kind by its first bytes, whatever its name.
+
+    Raises
+    ------
+    VolumeError
+        If it is of none that emds reads, or no regular file.
+    """
     if path.name in ("zarr.json", ".zarray", ".zgroup", ".zattrs"):
         raise VolumeError(f"cannot read {str(path)!r}: name the folder, {path.parent}.")
     refuse_special(path)

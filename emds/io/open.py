@@ -104,6 +104,8 @@ def describe(location: str | Path, *, key: str | None = None) -> dict[str, Any]:
     place = parse_location(location, key)
     found = find_arrays(place)
     arrays: list[dict[str, Any]] = []
+    if found.mixed:
+        logger.warning("%s: %s", _shown(place), found.mixed)
     try:
         for source in found.sources:
             reason = why_not(source, None, explicit=True) or absurd_size(source)

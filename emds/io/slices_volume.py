@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from emds.errors import VolumeError
-from emds.io.location import SLICE_SUFFIXES, Location
+from emds.io.location import SLICE_SUFFIXES, Location, kind_of_file
 from emds.io.png import decode_png, png_header
-from emds.io.regular import refuse_special
 from emds.io.runs import one_line
 from emds.io.slice_names import natural_order, remarks
 from emds.io.source import MALFORMED, ArraySource, Found, LazyArray, refuse_os_error
@@ -164,9 +163,13 @@ def _warn_of_others(folder: Path) -> None:
 
 
 def _header(file: Path) -> _Header:
-    refuse_special(file)
+    kind = kind_of_file(file)
+    if kind == "hdf5":
+        raise VolumeError(
+            f"cannot read {str(file)!r} as a slice: it is an HDF5 file. Open it as a volume."
+        )
     try:
-        if file.suffix.lower() == ".png":
+        if kind == "png":
             return _Header(*png_header(file))
         with tifffile.TiffFile(file) as tiff:
             if len(tiff.pages) != 1:
@@ -192,7 +195,7 @@ def _header(file: Path) -> _Header:
 
 def _decode(file: Path) -> NDArray[Any]:
     try:
-        if file.suffix.lower() == ".png":
+        if kind_of_file(file) == "png":
             return decode_png(file)
         with tifffile.TiffFile(file) as tiff:
             page = tiff.pages.first

@@ -209,6 +209,29 @@ def test_a_file_of_nothing_but_odd_members_says_what_they_are(tmp_path: Path) ->
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "told"),
+    [
+        ("other", example("f8"), True),
+        ("other", example("c8"), False),  # no image
+        ("table", np.arange(5), False),
+        ("labels/cells", example("u8"), False),  # meant for something else
+        ("affinities", example("f4", (3, *SHAPE)), False),
+    ],
+)
+def test_images_beside_the_only_fitting_one_are_told(
+    name: str, values: np.ndarray, told: bool, tmp_path: Path, caplog
+) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["main"] = example()
+        file[name] = values
+    open_volume(tmp_path / "a.h5", role="raw").close()
+    assert (f"beside it is {name}" in caplog.text) == told
+    caplog.clear()
+    open_volume(tmp_path / "a.h5", key="main", role="raw").close()
+    assert not caplog.text
+
+
 # Chunks that unpack to more than they should.
 
 
@@ -220,18 +243,20 @@ def bomb(path: Path, packed: bytes, shape: tuple[int, int, int] = (8, 64, 64)) -
     return path
 
 
-def test_a_chunk_that_swells_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+@pytest.mark.parametrize("edge", [64, 256])  # stored more than the chunk holds, and not
+def test_a_chunk_that_swells_is_refused_before_memory_is_taken(edge: int, tmp_path: Path) -> None:
     import resource
 
     packer = zlib.compressobj(9)
-    packed = b"".join(packer.compress(bytes(2**24)) for _ in range(48)) + packer.flush()
+    blocks = [packer.compress(bytes(2**24)) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2)]
+    packed = blocks[0] + 47 * blocks[1]  # 768 MiB of zeros
     assert len(packed) > 2**19, "test invalid"
-    path = bomb(tmp_path / "a.h5", packed)
+    path = bomb(tmp_path / "a.h5", packed, (8, edge, edge))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with open_volume(path, role="raw") as volume:
         with pytest.raises(VolumeError, match=r"chunk at \(0, 0, 0\) unpacks to more than"):
             volume.read(Roi((0, 3, 3), (9, 4, 4)))
-        assert (volume.read(Roi((8, 0, 0), (8, 64, 64))) == 5).all()
+        assert (volume.read(Roi((8, 0, 0), (8, edge, edge))) == 5).all()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18  # KiB
 
 

@@ -142,6 +142,27 @@ def test_slices_that_are_no_files(suffix: str, tmp_path: Path) -> None:
         odd.rmdir() if odd.is_dir() else odd.unlink()
 
 
+def test_the_content_counts_not_the_suffix(tmp_path: Path) -> None:
+    Image.fromarray(example()[0]).save(tmp_path / "a.png")
+    tifffile.imwrite(tmp_path / "b.tif", example()[0])
+    Image.fromarray(example()[0]).save(tmp_path / "c.jpg")
+    folder = tmp_path / "slices"
+    for name in ("a.png", "b.tif"):
+        folder.mkdir()
+        odd = (tmp_path / name).with_suffix(".tif" if name == "a.png" else ".png")
+        (tmp_path / name).rename(odd)
+        odd.rename(folder / odd.name)
+        for place in (folder, folder / odd.name):
+            with open_volume(place, role="raw") as volume:
+                np.testing.assert_array_equal(volume.read()[0], example()[0])
+        (folder / odd.name).unlink()
+        folder.rmdir()
+    folder.mkdir()
+    (tmp_path / "c.jpg").rename(folder / "c.png")
+    with pytest.raises(VolumeError, match="it is a JPEG image"):
+        open_volume(folder)
+
+
 # PNG.
 
 
