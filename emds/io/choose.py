@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from emds.errors import VolumeError
 from emds.io.runs import one_line
 from emds.io.source import ArraySource, Found, Role, why_not
 
-_logger = logging.getLogger("emds")
 _LISTED = 20
 
 # The first of these that a file holds is taken without asking.
@@ -63,8 +62,7 @@ def choose_array(location: str, found: Found, role: Role | None) -> ArraySource:
     declared = [source for source in fitting if role and source.meant_as == role]
     for candidates in (declared, fitting):
         if len(candidates) == 1:
-            _tell_left_out(candidates[0], sources)
-            return candidates[0]
+            return _with_left_out(candidates[0], sources)
     if len(sources) == 1:
         raise VolumeError(f"cannot read {sources[0].location!r}{_as(role)}: {reasons[0]}.")
     if fitting:
@@ -88,8 +86,8 @@ def _list(sources: Sequence[ArraySource], reasons: Sequence[str | None] | None =
     return "\n".join(lines)
 
 
-def _tell_left_out(chosen: ArraySource, sources: Sequence[ArraySource]) -> None:
-    """Warn of images beside the chosen one that nothing but their type or axes ruled out."""
+def _with_left_out(chosen: ArraySource, sources: Sequence[ArraySource]) -> ArraySource:
+    """Remark on images beside the chosen one that nothing but their type or axes ruled out."""
     others = [
         source
         for source in sources
@@ -98,11 +96,11 @@ def _tell_left_out(chosen: ArraySource, sources: Sequence[ArraySource]) -> None:
         and source.values.dtype.kind in "buif"
         and len(source.values.shape) > 1
     ]
-    if others:
-        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-        _logger.warning(
-            "read is %s; beside it is %s%s", chosen.location, others[0].described(), more
-        )
+    if not others:
+        return chosen
+    more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+    remark = f"it is the only array that fits; beside it is {others[0].described()}{more}"
+    return replace(chosen, remarks=(*chosen.remarks, remark))
 
 
 def _as(role: Role | None) -> str:

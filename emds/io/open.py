@@ -16,7 +16,7 @@ from emds.io.source import Found, Role, absurd_size, why_not
 from emds.io.source_volume import SourceVolume
 from emds.io.volume import Volume
 
-_logger = logging.getLogger("emds")
+logger = logging.getLogger("emds")
 
 
 def open_volume(
@@ -72,7 +72,7 @@ def open_volume(
 @cache
 def _warn_once(message: str) -> None:
     """Tell the user; a volume is opened many times in a run."""
-    _logger.warning("%s", message)
+    logger.warning("%s", message)
 
 
 def find_arrays(place: Location) -> Found:
@@ -115,7 +115,7 @@ def describe(location: str | Path, *, key: str | None = None) -> dict[str, Any]:
     found = find_arrays(place)
     arrays: list[dict[str, Any]] = []
     if found.mixed:
-        _logger.warning("%s: %s", _shown(place), found.mixed)
+        logger.warning("%s: %s", _shown(place), found.mixed)
     try:
         for source in found.sources:
             reason = why_not(source, None, explicit=True) or absurd_size(source)

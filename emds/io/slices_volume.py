@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -25,7 +24,6 @@ from emds.io.tiff_page import grey_step, mirrored_axes, why_not_grey
 _CACHE_BYTES = 2**27
 _LISTED = 5
 
-_logger = logging.getLogger("emds")
 # Images of which those that lie beside the slices are mentioned.
 _OTHER_IMAGES = {".jpg", ".jpeg", ".jp2", ".bmp", ".gif", ".webp", ".mrc", ".dm3", ".dm4", ".npy"}
 
@@ -54,8 +52,6 @@ def find_slices(location: Location) -> Found:
     if location.key:
         raise VolumeError(f"cannot read {str(path)!r}: slices have no key {location.key!r}.")
     files = slice_files(path) if path.is_dir() else [path]
-    if path.is_dir():
-        _warn_of_others(path)
     headers = [_header(file) for file in files]
     odd = [
         f"  {one_line(file.name)}: {header}"
@@ -70,8 +66,6 @@ def find_slices(location: Location) -> Found:
             + "\n".join(odd[:_LISTED])
             + more
         )
-    for remark in remarks(file.name for file in files):
-        _logger.warning("%r is read as one stack, but %s", str(path), remark)
     stack = SliceStack(files, headers[0].shape, headers[0].dtype)
     source = ArraySource(
         location=str(path),
@@ -81,6 +75,7 @@ def find_slices(location: Location) -> Found:
         chunk_shape=(1, *stack.shape[1:]),
         decoded_bytes=stack.section_bytes,
         grey_step=headers[0].grey_step,
+        remarks=_remarks(path, files),
     )
     return Found([source], "slices", True)
 
@@ -153,13 +148,15 @@ def slice_files(folder: Path) -> list[Path]:
     return [slices[name] for name in natural_order(slices)]
 
 
-def _warn_of_others(folder: Path) -> None:
-    """Say which images of a folder are not read."""
-    names = [file.name for file in folder.iterdir() if not file.name.startswith(".")]
-    others = [name for name in names if Path(name).suffix.lower() in _OTHER_IMAGES]
+def _remarks(path: Path, files: Sequence[Path]) -> tuple[str, ...]:
+    """Say what speaks against one stack, and which images of the folder are not read."""
+    said = [f"it is read as one stack, but {text}" for text in remarks(f.name for f in files)]
+    names = [file.name for file in path.iterdir()] if path.is_dir() else []
+    others = sorted(name for name in names if Path(name).suffix.lower() in _OTHER_IMAGES)
     if others:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-        _logger.warning("%r holds %s%s, which is not read", str(folder), min(others), more)
+        said.append(f"beside it is {others[0]}{more}, which is not read")
+    return tuple(said)
 
 
 def _header(file: Path) -> _Header:

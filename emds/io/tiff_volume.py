@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import struct
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,6 @@ from emds.io.tiff_page import grey_step, mirrored_axes, why_not_grey
 from emds.io.tiff_pages import find_stacks
 from emds.io.tiff_place import described_by_emds, stack_axes, stack_place
 from emds.io.views import Mirrored
-
-_logger = logging.getLogger("emds")
 
 
 def find_tiff_arrays(location: Location) -> Found:
@@ -44,6 +42,7 @@ def find_tiff_arrays(location: Location) -> Found:
         except MALFORMED as error:
             refuse_os_error(error, path)
             raise VolumeError(f"cannot read {str(path)!r}: damaged TIFF file: {error}") from error
+        remarks = [f"the file holds more, which is not read: {what}" for what in stacks.unread]
         if location.key:
             lines = "\n".join(f"  {source.described()}" for source in sources)
             sources = [source for source in sources if source.name == location.key]
@@ -53,13 +52,9 @@ def find_tiff_arrays(location: Location) -> Found:
                     f"{location.key!r} in it. It holds:\n{lines}"
                 )
             if stacks.mixed:
-                _logger.warning(
-                    "%s is read without the rest: %s", sources[0].location, stacks.mixed
-                )
-        if stacks.unread:
-            _logger.warning(
-                "%r holds more, which is not read: %s", str(path), "; ".join(stacks.unread)
-            )
+                remarks.append(f"it is read without the rest of the file: {stacks.mixed}")
+        if remarks:
+            sources = [replace(source, remarks=(*source.remarks, *remarks)) for source in sources]
         explicit = len(sources) == 1
         if all(isinstance(source.values, np.memmap) for source in sources):
             return Found(sources, "tiff", explicit, mixed=stacks.mixed)  # needs no handle
