@@ -7,7 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from skimage.measure import label
+from skimage.metrics import variation_of_information
+
+from emds.io import open_volume
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -48,7 +53,15 @@ def test_the_python_of_the_readme_works(place, capsys):
     (code,) = blocks("python")
     assert len([line for line in code.splitlines() if line]) <= 20
     exec(compile(code, "README.md", "exec"), {})
-    assert float(capsys.readouterr().out) > 0
+    with (
+        open_volume("film_seg.zarr", role="labels") as seg,
+        open_volume("gt.h5", role="labels") as gt,
+    ):
+        sections = list(zip(gt.read().astype(np.int64), seg.read().astype(np.int64), strict=True))
+    pieces = [[label(ids, connectivity=1, background=0) for ids in pair] for pair in sections]
+    voi = np.mean([sum(variation_of_information(*pair, ignore_labels=(0,))) for pair in pieces])
+    assert float(capsys.readouterr().out) == pytest.approx(voi)
+    assert voi > 0.1, "test invalid"
 
 
 def test_the_readme_lists_every_command(emds_ok):

@@ -33,7 +33,11 @@ def test_probabilities_stay_such_and_keep_their_order(values, bias):
     assert shifted.flat[-1] == 1
 
 
-@pytest.mark.parametrize("spec", OFFSET_SETS.values(), ids=OFFSET_SETS)
+UPWARDS = AffinitySpec(((1, 0, 0), (0, 1, 0), (0, 5, 0), (2, -3, 0)), (True, True, False, False))
+SPECS = {**OFFSET_SETS, "upwards": UPWARDS}
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_groups_part_the_channels_by_kind(spec):
     groups = offset_groups(spec)
     assert sorted(sum(groups.values(), ())) == list(range(spec.channels))

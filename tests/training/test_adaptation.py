@@ -12,7 +12,7 @@ from emds.geometry import Roi
 from emds.io.volume import MemoryVolume
 from emds.networks.intensity import Intensity
 from emds.networks.joint import Architecture, Prediction
-from emds.training.adaptation import adapt, blind_spot_loss
+from emds.training.adaptation import _step, adapt, blind_spot_loss
 from emds.training.loop import start_state
 from emds.training.noisy_mean import NoisyMean
 from emds.training.noisy_patches import HiddenSampler
@@ -131,6 +131,27 @@ def test_the_loss_is_the_mean_square_at_the_spots_of_each_image():
     assert loss(None, fused) == pytest.approx(of_fused, rel=1e-5)
     assert loss(coarse, fused) == pytest.approx(of_coarse + of_fused, rel=1e-5)
     assert loss(coarse + 9 * ~spots, None) == pytest.approx(of_coarse, rel=1e-5)
+
+
+def test_a_step_adds_a_tenth_of_how_far_the_affinities_have_moved():
+    """The Kullback–Leibler divergence of two coins, written out, beside the loss at the spots."""
+    config = make_config()
+    state, parent = make_state(config), make_state(config).network
+    with torch.no_grad():
+        state.network.segmenter.decode_full[1].bias += 0.7
+    batch = make_sampler().batch(0)
+    hidden, noisy, spots = (
+        torch.from_numpy(values) for values in (batch.hidden, batch.noisy, batch.spots)
+    )
+    with torch.no_grad():
+        now = state.network.eval()(hidden)
+        before = parent.eval()(hidden).logits.double().sigmoid()
+    p, q = before, now.logits.double().sigmoid()
+    moved = (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).mean().item()
+    assert moved > 0.01, "test invalid"
+    at_spots = blind_spot_loss(now, noisy, spots, PLAIN).item()
+    loss = _step(state, parent, batch, PLAIN, config, CPU).item()
+    assert loss == pytest.approx(at_spots + 0.1 * moved, rel=1e-5)
 
 
 def test_samples_are_boxes_of_the_stacks_that_may_be_learnt_from():

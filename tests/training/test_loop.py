@@ -347,6 +347,13 @@ def test_best_is_the_best_validation_and_last_the_end(tmp_path):
     assert saved == [("best", 2), ("last", 2), ("last", 4), ("best", 6), ("last", 6)]
 
 
+def test_of_equal_validations_the_first_stays_the_best(tmp_path):
+    saved = []
+    config = make_config(validation={"every": 2})
+    run(config, RunFolder(tmp_path / "run"), validate=lambda _: {"voi": 2.0}, saved=saved)
+    assert [step for which, step in saved if which == "best"] == [2]
+
+
 def test_the_loss_falls(tmp_path):
     config = make_config(steps=60, optimizer={"warmup_steps": 5}, validation={"every": 60})
     run(config, RunFolder(tmp_path / "run"))

@@ -104,3 +104,19 @@ def test_contrast_and_brightness_change_the_target_too() -> None:
     )
     batch = PatchSampler(raw, None, (0, 4), config).batch(0)
     assert (batch.clean == round((100 - 127.5) * 2 + 127.5 + 20)).all()
+
+
+def test_tissue_is_enlarged_as_often_as_it_is_shrunk():
+    """Between half and twice the size, the logarithm of the magnification is uniform."""
+    rng = np.random.default_rng(0)
+    logs = []
+    for _ in range(400):
+        _, points = draw_stack(rng, 1, 8, (0.5, 2.0), Roi((0, 0, 0), (99, 99, 99)))
+        along_x, along_y = points[:, 0, 0, 1] - points[:, 0, 0, 0], points[:, 0, 1, 0]
+        assert np.linalg.norm(along_x) == pytest.approx(
+            np.linalg.norm(along_y - points[:, 0, 0, 0])
+        )
+        logs.append(-np.log2(np.linalg.norm(along_x)))
+    assert -1 <= min(logs) < -0.95 < 0.95 < max(logs) <= 1
+    assert np.mean(logs) == pytest.approx(0, abs=4 / np.sqrt(3 * 400))
+    assert np.mean(np.abs(logs) < 0.5) == pytest.approx(0.5, abs=0.1)
