@@ -25,6 +25,8 @@ _MACHINE_ERRORS = {
     errno.EPERM,
     errno.EIO,
     errno.EMFILE,
+    errno.EBADF,  # stdout is closed
+    errno.ENAMETOOLONG,
 }
 
 GLOBAL_FLAGS = ("-q", "--quiet", "-v", "--verbose", "--no-progress", "--debug")
