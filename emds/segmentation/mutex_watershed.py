@@ -13,7 +13,7 @@ from emds.geometry import Roi, Triple
 from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.contraction import check_block, contract_into
 
-__all__ = ["check_arguments", "check_block", "mutex_watershed", "warn_if_inverted"]
+__all__ = ["check_arguments", "check_block", "cut", "mutex_watershed", "warn_if_inverted"]
 
 logger = logging.getLogger("emds")
 
@@ -86,6 +86,22 @@ def mutex_watershed(
     """
     check_arguments(affinities, spec, strides, mask)
     warn_if_inverted(affinities, spec, mask)
+    return cut(affinities, spec, strides, mask, origin, backend)
+
+
+def cut(
+    affinities: NDArray[np.uint8] | NDArray[np.uint16],
+    spec: AffinitySpec,
+    strides: Triple,
+    mask: NDArray[np.bool_] | None,
+    origin: Triple,
+    backend: Literal["numba", "elf"],
+) -> NDArray[np.uint64]:
+    """Do what `mutex_watershed` does, without a look at the arguments.
+
+    For affinities of a network of emds: that most voxels are boundary may be so, early in a
+    training.
+    """
     if backend == "elf":
         from emds.segmentation.elf_backend import elf_mutex_watershed
 

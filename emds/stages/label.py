@@ -17,7 +17,7 @@ from emds.memory import memory_limit
 from emds.numbers import Checked
 from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.linking import check_threshold, link_sections
-from emds.segmentation.mutex_watershed import mutex_watershed
+from emds.segmentation.mutex_watershed import check_arguments, cut
 from emds.segmentation.scheme import BlockwiseScheme
 from emds.segmentation.small_segments import absorb_small_segments, check_min_size
 from emds.stages.plan import InferenceOptions, Stitch, grown_block
@@ -195,14 +195,8 @@ def label_affinities(
     origin: Triple = (0, 0, 0),
 ) -> NDArray[np.uint64]:
     """Return the labels of a box of affinities, (C, Z, Y, X) to (Z, Y, X), in memory."""
-    ids = mutex_watershed(
-        values,
-        spec,
-        strides=settings.mutex_strides,
-        mask=mask,
-        origin=origin,
-        backend=settings.backend,
-    )
+    check_arguments(values, spec, settings.mutex_strides, mask)
+    ids = cut(values, spec, settings.mutex_strides, mask, origin, settings.backend)
     if settings.min_size > 1:
         ids = absorb_small_segments(ids, values, spec, settings.min_size)
     if settings.link_sections is not None:

@@ -27,10 +27,12 @@ _MOST_BOXES = 12
 
 
 def warn_if_unfamiliar(job: Job) -> None:
-    """Warn of grey values, voxels or noise far from what the model of a job saw in training.
+    """Warn of a mask that lies oddly, and of grey values, voxels or noise unlike those in training.
 
     The noise is estimated from a few small boxes; where they do not tell, nothing is said.
     """
+    for note in job.notes:
+        logger.warning(note)
     if job.model is None:
         return
     checkpoint = job.model.checkpoint
