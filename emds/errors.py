@@ -21,6 +21,8 @@ another error to where it is known what to do about it.
 import errno
 
 MACHINE_ERRORS = {
+    errno.EBADF,  # stdout is closed
+    errno.ENAMETOOLONG,
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EFBIG,

@@ -12,6 +12,7 @@ from emds.cli import adapt, commands, inference, noise, reproduce, tuning, upkee
 from emds.cli.console import Console, show_messages
 from emds.cli.options import EmdsCommand
 from emds.cli.reporting import ReportingGroup
+from emds.cli.streams import standard_streams
 
 app = typer.Typer(
     name="emds",
@@ -88,4 +89,5 @@ def globals_(
 
 def main() -> None:
     """Run the command line; the entry point of the ``emds`` script."""
-    app(prog_name="emds")
+    with standard_streams():
+        app(prog_name="emds")

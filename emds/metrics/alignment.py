@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emds.errors import DataError
+from emds.errors import DataError, UsageError
 from emds.geometry import Roi, Triple
 from emds.io.volume import CroppedVolume, Nanometres, Volume
 
@@ -68,6 +68,52 @@ def align(
     )
 
 
+def common_region(
+    source: Volume, labels: Volume, roi: Roi | None, name: str
+) -> tuple[Roi, Volume, tuple[str, ...]]:
+    """Find the labels of a region of a volume; they may cover more or less than the volume.
+
+    Parameters
+    ----------
+    source, labels : Volume
+        What the labels belong to, and they.
+    roi : Roi or None
+        The region, in voxels of `source`; None for all that has labels.
+    name : str
+        What messages call the labels.
+
+    Returns
+    -------
+    region : Roi
+        In voxels of `source`.
+    labels : Volume
+        Of that region.
+    notes : tuple of str
+        As in `align`.
+
+    Raises
+    ------
+    UsageError
+        If a part of the region has no labels.
+    DataError
+        As `align`.
+    """
+    cropped, inside, notes = align(source, labels, ("volume", name))
+    labelled = source.roi
+    if cropped is not source:
+        assert isinstance(cropped, CroppedVolume)
+        labelled = Roi(cropped.origin, cropped.shape)
+    if roi is None:
+        return labelled, inside, notes
+    if not labelled.contains(roi):
+        raise UsageError(
+            f"the region from {roi.offset} to {roi.end} must lie where {source.location} has "
+            f"{name}, {labelled.offset} to {labelled.end} (z, y, x, voxels). Name a part with "
+            "--roi."
+        )
+    return roi, CroppedVolume(inside, roi.relative_to(labelled.offset)), notes
+
+
 def _voxel_size(volume: Volume, reference: Volume) -> Nanometres | None:
     """Return the grid both lie on, or None where their positions say nothing."""
     mine, theirs = volume.voxel_size, reference.voxel_size
@@ -95,7 +141,7 @@ def _oddities(volume: Volume, reference: Volume, names: tuple[str, str]) -> tupl
     if volume.offset != reference.offset:
         notes.append(
             f"offsets differ ({names[0]} {volume.offset}, {names[1]} {reference.offset}), "
-            "shapes are equal: compared voxel by voxel"
+            "shapes are equal: taken voxel by voxel"
         )
     return tuple(notes)
 

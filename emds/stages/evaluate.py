@@ -16,6 +16,7 @@ from emds.metrics.protocols import evaluate_protocols
 from emds.metrics.report import PROTOCOLS, DenoisingReport, Protocol, SegmentationReport
 from emds.metrics.segmentation import Convention
 from emds.numbers import GreySpan, checked
+from emds.stages.given_labels import given_labels, refuse_image
 
 Progress = Callable[[int, int, str], None]
 Row = tuple[str, float | None, str]
@@ -131,7 +132,9 @@ def evaluate(
     quality: DenoisingReport | None = None
     if seg is not None and gt is not None:
         inputs |= {"segmentation": seg.location, "ground_truth": gt.location}
+        gt = given_labels(gt, "ground truth", tell=notes.append)
         seg, gt, found = align(seg, gt)
+        refuse_image(seg, "segmentation", gt)
         shapes["segmentation"] = gt.shape
         reports = evaluate_protocols(seg, gt, _expand(protocols), convention, progress=progress)
         _check_worth_scoring(reports, seg, gt)

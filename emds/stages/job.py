@@ -16,9 +16,11 @@ from emds.io import Volume, open_volume
 from emds.io.volume import CroppedVolume, Nanometres
 from emds.io.writable import clipped_chunks
 from emds.memory import room_for_data
+from emds.metrics.alignment import common_region
 from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.plan import LabelPlan, plan_labels
 from emds.segmentation.settings import LabelSettings
+from emds.stages.given_labels import GivenLabels
 from emds.stages.plan import InferenceOptions, InferencePlan, plan_inference
 from emds.stages.provenance import described_input, described_roi, model_provenance, provenance
 
@@ -116,6 +118,8 @@ class Job:
         None where no labels are made.
     history : dict
         Stored with every output: how it came to be.
+    notes : list of str
+        What the user should know of the mask.
     """
 
     request: Request
@@ -127,6 +131,7 @@ class Job:
     model: Model | None
     labels: LabelPlan | None
     history: dict[str, Any]
+    notes: list[str]
 
     @property
     def image(self) -> Output | None:
@@ -215,7 +220,8 @@ def prepare(request: Request, source: Volume, mask: Volume | None) -> Job:
     channels = sum(len(checkpoint.offsets) if o == "affinities" else 1 for o in outputs)
     channels += options.uncertainty
     plan = plan_inference(source, checkpoint, options, device.type, channels)
-    inside = _cropped_mask(mask, source, plan.roi)
+    notes: list[str] = []
+    inside = _cropped_mask(mask, source, plan.roi, notes)
     label_plan = None
     if labels:
         settings = _label_settings(options, checkpoint.mutex_strides, checkpoint.min_size)
@@ -243,6 +249,7 @@ def prepare(request: Request, source: Volume, mask: Volume | None) -> Job:
         model=Model(path, checkpoint, outputs, plan),
         labels=label_plan,
         history=history,
+        notes=notes,
     )
 
 
@@ -258,7 +265,8 @@ def _labelling_job(request: Request, source: Volume, mask: Volume | None) -> Job
         )
     options = request.options
     region = options.roi or source.roi
-    inside = _cropped_mask(mask, source, region)
+    notes: list[str] = []
+    inside = _cropped_mask(mask, source, region, notes)
     settings = _label_settings(
         options, tuple(stored.get("mutex_strides", (1, 1, 1))), stored.get("min_size", 0)
     )
@@ -281,19 +289,19 @@ def _labelling_job(request: Request, source: Volume, mask: Volume | None) -> Job
         model=None,
         labels=labels,
         history=history,
+        notes=notes,
     )
 
 
-def _cropped_mask(mask: Volume | None, source: Volume, roi: Roi) -> Volume | None:
-    """Return the mask of a region of the source, checked to be on the same grid."""
+def _cropped_mask(mask: Volume | None, source: Volume, roi: Roi, notes: list[str]) -> Volume | None:
+    """Return the mask of a region of the source, laid on it as their positions say."""
     if mask is None:
         return None
-    if mask.shape != source.shape:
-        raise DataError(
-            f"--mask {mask.location} is {mask.shape}, {source.location} is {source.shape} "
-            "(z, y, x); a mask lies on the grid of what it masks."
-        )
-    return CroppedVolume(mask, roi)
+    given = GivenLabels(mask, "mask", notes.append)
+    given.look()
+    _, inside, found = common_region(source, given, roi, "mask")
+    notes += found
+    return inside
 
 
 def _label_settings(

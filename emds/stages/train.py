@@ -17,10 +17,12 @@ from emds.execution.presence import held
 from emds.io import open_volume
 from emds.io.identity import volume_identity
 from emds.io.volume import CachedVolume, Volume
+from emds.metrics.alignment import align
 from emds.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from emds.networks.device import choose_device
 from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.offset_sets import choose_offsets
+from emds.stages.given_labels import given_labels
 from emds.stages.grey_values import warn_of_misfit
 from emds.stages.initial_weights import load_initial_weights
 from emds.stages.validation import Validator
@@ -217,11 +219,11 @@ def _open_data(config: TrainConfig, recipe: Recipe) -> tuple[Volume, Volume | No
         return raw, None
     location = config.data.labels or config.data.raw
     labels = open_volume(location, role="labels")
-    if labels.shape != raw.shape:
-        raise DataError(
-            f"raw and labels must have one shape: {raw.location} is {raw.shape}, "
-            f"{labels.location} is {labels.shape} (z, y, x)."
-        )
+    labels = given_labels(labels, "labels", raw)
+    whole = raw
+    labels, raw, notes = align(labels, raw, ("labels", "raw image"))
+    for note in notes:
+        logger.warning("%s%s", note, "" if raw is whole else "; sections count from there")
     return raw, labels
 
 

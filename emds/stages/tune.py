@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 
 from emds.errors import BlockError, DataError, OutputExistsError, UsageError
 from emds.files import reading, refuse_inputs
-from emds.geometry import Block, Roi
+from emds.geometry import Block
 from emds.io.identity import volume_identity
-from emds.io.volume import CroppedVolume, MemoryVolume, Volume
+from emds.io.volume import MemoryVolume, Volume
 from emds.memory import memory_limit
-from emds.metrics import align
+from emds.metrics.alignment import common_region
 from emds.metrics.contingency import as_ids
 from emds.networks.checkpoint import Checkpoint, save_checkpoint
 from emds.segmentation.plan import bytes_per_voxel
 from emds.segmentation.settings import LabelSettings
+from emds.stages.given_labels import given_labels
 from emds.stages.job import Job, Request, prepare
 from emds.stages.ladders import Ladders, Point, descend
 from emds.stages.plan import InferenceOptions
@@ -115,7 +116,8 @@ def _tune(
                 f"--also {image.location} is {image.shape}, {source.location} is {source.shape} "
                 "(z, y, x); both must be images of the same voxels."
             )
-    region, truth, notes = _common_region(source, labels, asked.roi)
+    labels = given_labels(labels, "ground truth", source)
+    region, truth, notes = common_region(source, labels, asked.roi, "ground truth")
     chosen = replace(asked, roi=region)
     jobs = [
         prepare(Request("segment", image.location, str(checkpoint), None, chosen), image, None)
@@ -174,25 +176,6 @@ def default_output(checkpoint: Path) -> Path:
     'runs/best_tuned.pt'
     """
     return checkpoint.with_name(f"{checkpoint.stem}_tuned{checkpoint.suffix}")
-
-
-def _common_region(
-    source: Volume, labels: Volume, roi: Roi | None
-) -> tuple[Roi, Volume, tuple[str, ...]]:
-    """Return the box of the source that is used, and its ground truth."""
-    cropped, truth, notes = align(source, labels, ("volume", "ground truth"))
-    labelled = source.roi
-    if cropped is not source:
-        assert isinstance(cropped, CroppedVolume)
-        labelled = Roi(cropped.origin, cropped.shape)
-    if roi is None:
-        return labelled, truth, notes
-    if not labelled.contains(roi):
-        raise UsageError(
-            f"the region from {roi.offset} to {roi.end} must lie where {source.location} has "
-            f"ground truth, {labelled.offset} to {labelled.end} (z, y, x, voxels)."
-        )
-    return roi, CroppedVolume(truth, roi.relative_to(labelled.offset)), notes
 
 
 def _refuse_too_large(job: Job, images: int) -> None:

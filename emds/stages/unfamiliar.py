@@ -24,19 +24,34 @@ logger = logging.getLogger("emds")
 
 _SEED = 0
 _MOST_BOXES = 12
+_SAMPLE = (16, 256, 256)  # affinities, voxels
 
 
 def warn_if_unfamiliar(job: Job) -> None:
-    """Warn of grey values, voxels or noise far from what the model of a job saw in training.
+    """Warn of inputs that a run can read, but that look wrong or unlike those in training.
 
-    The noise is estimated from a few small boxes; where they do not tell, nothing is said.
+    That is a mask that lies oddly, inverted affinities, grey values, voxels and noise. The noise is estimated from a few small boxes; where they do not tell, nothing is said.
     """
+    for note in job.notes:
+        logger.warning(note)
     if job.model is None:
+        _warn_of_inversion(job)
         return
     checkpoint = job.model.checkpoint
     warn_of_grey_values(job)
     _compare_voxel_size(job.voxel_size, checkpoint)
     _compare_noise(job.source, job.region, checkpoint, job.model.plan.intensity)
+
+
+def _warn_of_inversion(job: Job) -> None:
+    """Warn if given affinities look as if 1 meant a boundary; a sample of them is read."""
+    from emds.segmentation.watershed.mutex_watershed import warn_if_inverted
+
+    assert job.labels is not None
+    z, y, x = map(min, job.source.shape, _SAMPLE)
+    sample = Roi((0, 0, 0), (z, y, x))
+    mask = None if job.mask is None else job.mask.read(sample) != 0
+    warn_if_inverted(job.source.read(sample), job.labels.scheme.spec, mask)
 
 
 def warn_of_grey_values(job: Job) -> None:

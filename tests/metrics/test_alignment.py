@@ -49,7 +49,7 @@ def test_equal_shapes_in_different_places_are_told():
     other = numbered((2, 2, 2), voxel_size=(40.0, 8.0, 8.0))
     sizes, offsets = align(one, other)[2]
     assert "voxel sizes differ" in sizes
-    assert "compared voxel by voxel" in offsets
+    assert "taken voxel by voxel" in offsets
 
 
 @pytest.mark.parametrize(

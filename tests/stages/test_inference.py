@@ -144,7 +144,7 @@ def test_a_mask_gives_background(tmp_path, checkpoint, noisy):
 
 def test_a_mask_of_another_shape_is_refused_before_any_work(tmp_path, checkpoint, noisy):
     mask = MemoryVolume(np.ones((5, 40, 36), np.uint8), location="mask.h5")
-    with pytest.raises(DataError, match=r"mask\.h5 is \(5, 40, 36\)"):
+    with pytest.raises(DataError, match=r"mask mask\.h5 has \(5, 40, 36\)"):
         run(noisy, checkpoint, out=tmp_path / "seg.zarr", mask=mask)
     assert not list(tmp_path.iterdir())
 

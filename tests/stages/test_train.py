@@ -276,9 +276,9 @@ def test_a_plan_that_cannot_work_is_refused_at_once(stack, changes, message):
 
 def test_raw_and_labels_of_two_shapes_are_refused(stack):
     with create_volume(
-        stack / "other.h5", shape=(6, 48, 40), dtype=np.uint64, role="labels"
+        stack / "other.h5", shape=(7, 48, 40), dtype=np.uint64, role="labels"
     ) as volume:
-        volume.write(volume.roi, np.ones((6, 48, 40), np.uint64))
+        volume.write(volume.roi, np.ones((7, 48, 40), np.uint64))
     data = {"raw": str(stack / "raw.h5"), "labels": str(stack / "other.h5")}
-    with pytest.raises(DataError, match=r"\(6, 48, 48\).*\(6, 48, 40\)"):
+    with pytest.raises(DataError, match=r"\(7, 48, 40\).*\(6, 48, 48\)"):
         train(config_for(stack, data=data), stack / "run", device="cpu")

@@ -90,3 +90,20 @@ def test_labels_within_the_section_are_not_judged_as_a_volume():
     _, validator = make_validator(offsets="planar")
     metrics = validator(Oracle(range(8, 12), OFFSET_SETS["planar"].offsets))
     assert set(metrics) == {"voi", "voi_split", "voi_merge", "arand"}
+
+
+def test_a_network_that_knows_nothing_yet_is_no_reason_for_a_warning(caplog):
+    """Early in a training most voxels are boundary; nobody has affinities to invert."""
+
+    class Untrained:
+        def eval(self):
+            return self
+
+        def __call__(self, stack):
+            channels = OFFSET_SETS["isotropic"].channels
+            logits = torch.full((1, channels, *stack.shape[2:]), -3.0)
+            return Prediction(coarse=None, fused=None, logits=logits)
+
+    with caplog.at_level("WARNING", "emds"):
+        make_validator()[1](Untrained())
+    assert caplog.records == []

@@ -28,7 +28,6 @@ from emds.segmentation.labeller import LabelPhase, has_column, has_table, seen_b
 from emds.segmentation.plan import LabelPlan
 from emds.segmentation.store import Store
 from emds.segmentation.watershed.contraction import contract
-from emds.segmentation.watershed.mutex_watershed import warn_if_inverted
 
 
 def phases(plan: LabelPlan) -> list[LabelPhase]:
@@ -62,8 +61,6 @@ def _contracting(plan: LabelPlan, store: Store) -> Callable[[int], None]:
         read = _contracted_box(plan, number)
         affinities = store.affinities.read(read)
         mask = None if store.mask is None else store.mask.read(read) != 0
-        if number == 0:
-            warn_if_inverted(affinities, plan.scheme.spec, mask)
         if plan.independent:
             labels = _segmented(affinities, mask, plan, block.write_roi)
             found = settled_block(labels, plan.scheme, block)
