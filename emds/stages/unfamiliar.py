@@ -30,7 +30,8 @@ _SAMPLE = (16, 256, 256)  # affinities, voxels
 def warn_if_unfamiliar(job: Job) -> None:
     """Warn of inputs that a run can read, but that look wrong or unlike those in training.
 
-    That is a mask that lies oddly, inverted affinities, grey values, voxels and noise. The noise is estimated from a few small boxes; where they do not tell, nothing is said.
+    That is a mask that lies oddly, inverted affinities, grey values, voxels and noise. The noise
+    is estimated from a few small boxes; where they do not tell, nothing is said.
     """
     for note in job.notes:
         logger.warning(note)
