@@ -13,7 +13,6 @@ from typing import Any, Literal
 from emds.errors import MACHINE_ERRORS, OutputExistsError, UsageError
 from emds.files import identity_of, refuse_inputs
 from emds.io.locks import close, lock, open_folder
-from emds.io.mark import is_written_by_emds
 from emds.io.ownership import (
     WORK_FOLDER,
     first_foreign,
@@ -26,6 +25,7 @@ from emds.io.ownership import (
     remove_mark,
     remove_marked,
     sweep_passing,
+    why_not_replaceable,
     write_mark,
 )
 from emds.io.sync import sync, sync_all
@@ -281,7 +281,7 @@ class PendingOutput:
                 "replace it."
             )
         refuse_inputs(self.target)
-        reason = _why_not_replaceable(self.target)
+        reason = why_not_replaceable(self.target)
         if reason is not None:
             raise UsageError(
                 f"{str(self.target)!r} {reason}; it is never overwritten. Choose another --out, or "
@@ -393,19 +393,6 @@ def run_file_of(target: Path) -> Path:
 def is_begun(target: Path) -> bool:
     """Say whether a run has begun an output, and its record is there."""
     return read_mark(partial_of(target), target) is not None and run_file_of(target).is_file()
-
-
-def _why_not_replaceable(target: Path) -> str | None:
-    if target.is_symlink():
-        return f"is a link to {str(target.readlink())!r}, which emds does not follow to write"
-    if target.is_file():
-        return None
-    if not target.is_dir():
-        return "is neither a file nor a folder"
-    if not is_written_by_emds(target):
-        return "is a folder that emds did not write"
-    foreign = first_foreign(target)
-    return None if foreign is None else f"holds {str(foreign)!r}, which emds did not write"
 
 
 def _inode(path: Path) -> int | None:

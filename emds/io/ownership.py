@@ -19,7 +19,7 @@ from emds.errors import OutputExistsError
 from emds.files import write_text
 from emds.io.location import ZARR_METADATA
 from emds.io.locks import close, lock, open_folder
-from emds.io.mark import attributes_of, is_zarr_array
+from emds.io.mark import attributes_of, is_written_by_emds, is_zarr_array
 
 WORK_FOLDER = ".emds"
 _MARK = "output.json"
@@ -46,6 +46,20 @@ def read_mark(folder: Path, target: Path) -> dict[str, Any] | None:
         return None
     is_ours = isinstance(content, dict) and content.get("output") == target.name
     return content if is_ours else None
+
+
+def why_not_replaceable(target: Path) -> str | None:
+    """Say why what lies at a target is never overwritten, as a clause; None if it may be."""
+    if target.is_symlink():
+        return f"is a link to {str(target.readlink())!r}, which emds does not follow to write"
+    if target.is_file():
+        return None
+    if not target.is_dir():
+        return "is neither a file nor a folder"
+    if not is_written_by_emds(target):
+        return "is a folder that emds did not write"
+    foreign = first_foreign(target)
+    return None if foreign is None else f"holds {str(foreign)!r}, which emds did not write"
 
 
 def first_foreign(
