@@ -86,7 +86,7 @@ Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 LearningRate = Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)]
 Factor = Annotated[float, Field(ge=1e-3, le=1e3, allow_inf_nan=False)]
 FactorRange = Annotated[tuple[Factor, Factor], AfterValidator(_not_falling)]
-Logit = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+Logit = Annotated[float, Field(ge=-80, le=80, allow_inf_nan=False)]  # beyond, odds leave float32
 Shift = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False, description="grey levels")]
 ShiftRange = Annotated[tuple[Shift, Shift], AfterValidator(_not_falling)]
 

@@ -8,10 +8,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from skimage.io import imsave
 
 import emds
 from emds.demo.phantom import make_phantom
-from emds.demo.png import encode_png
 from emds.io import MemoryVolume
 from emds.pretrained import shipped_checkpoint
 
@@ -38,7 +38,7 @@ with (
     )
     picture = np.hstack([clean[0], noisy[0], image.read()[0]])
 
-(folder / "picture.png").write_bytes(encode_png(picture))
+imsave(folder / "picture.png", picture)
 for name, value, note in report.rows():
     print(f"{name:24} {value:8.4f}  {note}")
 print(f"picture: {folder / 'picture.png'}")

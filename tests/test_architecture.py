@@ -56,7 +56,7 @@ MAY_IMPORT = {
     "execution": set(),
     "io": set(),
     "metrics": set(),
-    "networks": set(),
+    "networks": {"segmentation"},
     "noise": set(),
     "pretrained": set(),
     "pyramid": set(),

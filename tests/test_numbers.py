@@ -5,7 +5,6 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from emds.stages.label import LabelSettings
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from emds.io import create_volume
 from emds.io.volume import MemoryVolume
 from emds.metrics.alignment import align
 from emds.noise import Gaussian, add_noise
+from emds.segmentation.settings import LabelSettings
 from emds.stages.adapt_plan import AdaptOptions
 from emds.stages.estimate_noise import estimate_noise
 from emds.stages.evaluate import evaluate

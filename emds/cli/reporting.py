@@ -144,7 +144,10 @@ def _describe_bug(error: Exception) -> str:
 
 
 def _say(message: str) -> None:
-    echo(f"emds: error: {message}", err=True)
+    """Print an error; only its first line begins at the margin, whatever a name in it holds."""
+    first, *others = message.split("\n")
+    lines = [first, *(line if line.startswith("  ") else f"  {line}" for line in others)]
+    echo("emds: error: " + "\n".join(lines), err=True)
 
 
 def _fail(message: str, code: int) -> NoReturn:

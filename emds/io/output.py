@@ -328,6 +328,7 @@ class PendingOutput:
             remove_mark(self.target)
         else:
             remove_marked(self.partial)
+            sync(self.target.parent)
         self._unlock()
 
     def abort(self) -> None:

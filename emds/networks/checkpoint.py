@@ -32,10 +32,12 @@ from emds.files import note_input, write_whole
 from emds.networks.archive import HASH, read_archive, write_archive
 from emds.networks.intensity import Intensity
 from emds.networks.joint import Architecture, JointNetwork, Part, Side
+from emds.segmentation.settings import LabelSettings
 
 FORMAT = 2  # which has a hash of its content; 1 is read, too
 _KIND = "emds-checkpoint"
 _BESIDE = ("kind", "format", HASH, "in_slices")  # the last was always 1; the architecture has it
+_LABELS_OF_FORMAT_1 = ("mutex_strides", "min_size", "bias")  # which stood beside the others
 _TRAINING_ONLY = "detach_affinities"  # an older architecture says how it was trained
 
 
@@ -56,10 +58,7 @@ def _plain(values: Any) -> Any:
 
 Record = Annotated[dict[str, Any], AfterValidator(_plain)]
 _Step = Annotated[int, Field(ge=-2048, le=2048)]
-_Stride = Annotated[int, Field(ge=1, le=2048)]
 _Nanometres = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
-_Bias = Annotated[float, Field(ge=-80, le=80, allow_inf_nan=False)]
-"""Beyond 80, the odds of an affinity leave float32."""
 
 
 class _NoiseOfVolume(BaseModel):
@@ -84,13 +83,8 @@ class Checkpoint(BaseModel):
         One per affinity channel, voxels; empty without a segmenter.
     attractive : tuple of bool
         Which offsets attract; the others are mutex edges.
-    mutex_strides : (z, y, x)
-        On which voxels mutex edges are used.
-    min_size : int
-        Segments smaller than this, in voxels, join a neighbour.
-    bias : tuple of float
-        Added to the logits of each offset's affinities before they are stored or segmented, see
-        `emds.segmentation.bias`; empty where nothing is. The fusion network sees them without.
+    labels : LabelSettings
+        How affinities become labels. The fusion network sees the affinities without the bias.
     intensity : Intensity
         Normalisation of the input.
     crop : int
@@ -110,9 +104,7 @@ class Checkpoint(BaseModel):
     weights: dict[str, Tensor]
     offsets: tuple[tuple[_Step, _Step, _Step], ...] = ()
     attractive: tuple[bool, ...] = ()
-    mutex_strides: tuple[_Stride, _Stride, _Stride] = (1, 5, 5)
-    min_size: Annotated[int, Field(ge=0, le=2**48)] = 0
-    bias: tuple[_Bias, ...] = ()
+    labels: LabelSettings = LabelSettings((1, 5, 5))
     intensity: Intensity = Intensity()
     crop: Annotated[Side, Field(multiple_of=8)]
     voxel_size: tuple[_Nanometres, _Nanometres, _Nanometres] | None = None
@@ -150,8 +142,8 @@ class Checkpoint(BaseModel):
             raise ValueError("an offset is zero, or there twice")
         if channels and not any(self.attractive):
             raise ValueError("no offset attracts")
-        if len(self.bias) not in (0, channels):
-            raise ValueError(f"{len(self.bias)} biases for {channels} offsets")
+        if len(self.labels.bias) not in (0, channels):
+            raise ValueError(f"{len(self.labels.bias)} biases for {channels} offsets")
         return self
 
     def build(self) -> JointNetwork:
@@ -271,6 +263,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"it: {content.get('versions')}."
         )
     fields = {key: value for key, value in content.items() if key not in _BESIDE}
+    if written == 1:
+        fields["labels"] = {key: fields.pop(key) for key in _LABELS_OF_FORMAT_1 if key in fields}
     return _checked(fields, f"refused to load {path}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -79,8 +79,7 @@ def create_arrays(container: Container, job: Job) -> Arrays:
             history = job.history | {
                 "offsets": [list(offset) for offset in checkpoint.offsets],
                 "attractive": list(checkpoint.attractive),
-                "mutex_strides": list(checkpoint.mutex_strides),
-                "min_size": checkpoint.min_size,
+                "labels": replace(checkpoint.labels, bias=()).described(),  # it is in the values
             }
             channels = len(checkpoint.offsets)
             stored = add(AFFINITIES, dtype=np.uint8, channels=channels, attributes=history)

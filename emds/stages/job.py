@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import TypeAdapter
 
 from emds.errors import CheckpointError, DataError, UsageError
-from emds.geometry import Roi, Triple, iter_blocks
+from emds.geometry import Roi, iter_blocks
 from emds.io import Volume, open_volume
 from emds.io.volume import CroppedVolume, Nanometres
 from emds.io.writable import clipped_chunks
@@ -224,7 +224,7 @@ def prepare(request: Request, source: Volume, mask: Volume | None) -> Job:
     inside = _cropped_mask(mask, source, plan.roi, notes)
     label_plan = None
     if labels:
-        settings = _label_settings(options, checkpoint.mutex_strides, checkpoint.min_size)
+        settings = options.label_settings(checkpoint.labels)
         spec = AffinitySpec(checkpoint.offsets, checkpoint.attractive)
         label_plan = _label_plan(plan.roi, spec, settings, options)
     _refuse_constant(source, plan.roi)
@@ -267,9 +267,7 @@ def _labelling_job(request: Request, source: Volume, mask: Volume | None) -> Job
     region = options.roi or source.roi
     notes: list[str] = []
     inside = _cropped_mask(mask, source, region, notes)
-    settings = _label_settings(
-        options, tuple(stored.get("mutex_strides", (1, 1, 1))), stored.get("min_size", 0)
-    )
+    settings = options.label_settings(_stored_settings(source))
     # Mutex edges are sampled where the run that kept the affinities would have sampled them.
     z, y, x = stored.get("roi", {}).get("offset", (0, 0, 0))
     place = region.shift((z, y, x))
@@ -304,18 +302,18 @@ def _cropped_mask(mask: Volume | None, source: Volume, roi: Roi, notes: list[str
     return inside
 
 
-def _label_settings(
-    options: InferenceOptions, mutex_strides: Triple, min_size: int
-) -> LabelSettings:
-    """Return what the user chose, else what was chosen for the model."""
-    return LabelSettings(
-        mutex_strides=options.mutex_strides or mutex_strides,
-        min_size=min_size if options.min_size is None else options.min_size,
-        labeller=options.labeller,
-        backend=options.backend,
-        stitch=options.stitch,
-        link_sections=options.link_sections,
-    )
+def _stored_settings(affinities: Volume) -> LabelSettings:
+    """Return how labels are to be made of affinities, as the run that kept them has stored it."""
+    stored = affinities.attributes
+    # Before there was one entry, each setting had its own.
+    flat = {name: stored[name] for name in ("mutex_strides", "min_size") if name in stored}
+    try:
+        return LabelSettings(**(stored.get("labels") or flat))
+    except (TypeError, UsageError) as error:
+        raise DataError(
+            f"the attributes of {affinities.location} say of its labels what cannot be: {error}. "
+            "Keep the affinities again with emds run --keep-affinities."
+        ) from None
 
 
 def _label_plan(

@@ -15,7 +15,7 @@ from emds.io.volume import Nanometres, Volume
 from emds.memory import room_for_data
 from emds.networks.intensity import Intensity
 from emds.numbers import Checked
-from emds.segmentation.settings import Backend, LabellerName, Stitch
+from emds.segmentation.settings import Backend, LabellerName, LabelSettings, Stitch
 from emds.stages.grey_values import PERCENTILES, auto_range
 from emds.stages.provenance import described_roi
 from emds.tiling.grid import TileGrid
@@ -103,6 +103,18 @@ class InferenceOptions(Checked):
     label_block_shape: numbers.SizeTriple | None = None
     max_memory: numbers.Bytes | None = None
     max_residual: numbers.Count | None = None
+
+    def label_settings(self, proposed: LabelSettings) -> LabelSettings:
+        """Return how labels are made: as the user chose, else as the model proposes."""
+        return LabelSettings(
+            mutex_strides=self.mutex_strides or proposed.mutex_strides,
+            min_size=proposed.min_size if self.min_size is None else self.min_size,
+            bias=proposed.bias,
+            backend=self.backend,
+            stitch=self.stitch,
+            link_sections=self.link_sections,
+            labeller=self.labeller,
+        )
 
 
 @dataclass(frozen=True, slots=True)

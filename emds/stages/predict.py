@@ -41,7 +41,7 @@ def predicting(job: Job, arrays: Arrays, worker: int) -> BlockWork:
     assert model is not None
     plan = model.plan
     predictor = make_predictor(job, worker)
-    bias = model.checkpoint.bias
+    bias = model.checkpoint.labels.bias
     every = plan.blocks()
 
     def store(block: Block, values: NDArray[np.float32]) -> None:

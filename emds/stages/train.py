@@ -25,7 +25,7 @@ from emds.segmentation.offset_sets import choose_offsets
 from emds.stages.given_labels import given_labels
 from emds.stages.grey_values import warn_of_misfit
 from emds.stages.initial_weights import load_initial_weights
-from emds.stages.validation import Validator
+from emds.stages.validation import Validator, label_settings
 from emds.training.loop import start_state
 from emds.training.loop import train as run_training
 from emds.training.patches import PatchSampler
@@ -108,8 +108,7 @@ def train(
                 weights=averaged.state_dict(),
                 offsets=spec.offsets if segmenting else (),
                 attractive=spec.attractive if segmenting else (),
-                mutex_strides=config.validation.mutex_strides,
-                min_size=config.validation.min_size,
+                labels=label_settings(config),
                 crop=config.crop,
                 voxel_size=raw.voxel_size,
                 recipe=config.recipe,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from emds.metrics.alignment import common_region
 from emds.metrics.contingency import as_ids
 from emds.networks.checkpoint import Checkpoint, save_checkpoint
 from emds.segmentation.plan import bytes_per_voxel
-from emds.segmentation.settings import LabelSettings
 from emds.stages.given_labels import given_labels
 from emds.stages.job import Job, Request, prepare
 from emds.stages.ladders import Ladders, Point, descend
@@ -133,8 +132,8 @@ def _tune(
     ids = MemoryVolume(as_ids(truth.read(), labels.location), location=labels.location)
     affinities = [_predict(each, told) for each in jobs]
     judge = Judge(affinities, spec, ids, region.offset, metric)
-    bias = model.bias or (0.0,) * spec.channels
-    ladders = Ladders.around(LabelSettings(model.mutex_strides, model.min_size, bias), spec)
+    bias = model.labels.bias or (0.0,) * spec.channels
+    ladders = Ladders.around(replace(model.labels, bias=bias), spec)
     trials: dict[Point, Trial] = {}
 
     def trial(point: Point) -> Trial:
@@ -229,8 +228,8 @@ def _tuned(jobs: Sequence[Job], report: TuningReport, truth: Volume) -> Checkpoi
         "held_out_gain": described["held_out_gain"],
         "kept_start": not report.is_gain,
     }
-    fields = asdict(report.chosen.setting)
-    if not any(fields["bias"]):
-        fields["bias"] = ()
+    labels = report.chosen.setting
+    if not any(labels.bias):
+        labels = replace(labels, bias=())
     metrics = model.checkpoint.metrics | {"tuning": record}
-    return model.checkpoint.model_copy(update={**fields, "metrics": metrics})
+    return model.checkpoint.model_copy(update={"labels": labels, "metrics": metrics})

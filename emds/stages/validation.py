@@ -24,6 +24,11 @@ _LARGEST = 1024  # pixels a side: of larger sections the central part is enough 
 _NOISE_SEED = 1
 
 
+def label_settings(config: TrainConfig) -> LabelSettings:
+    """Return how the judge makes labels, which goes into the checkpoint."""
+    return LabelSettings(config.validation.mutex_strides, config.validation.min_size)
+
+
 class Validator:
     """Scores a network on held-out sections, noise fixed once and for all.
 
@@ -60,7 +65,7 @@ class Validator:
         model = config.noise.models[0]
         noise = make_noise_model(model.kind, **model.options())
         self.spec = spec
-        self.settings = LabelSettings(config.validation.mutex_strides, config.validation.min_size)
+        self.settings = label_settings(config)
         self.device = device
         recipe = get_recipe(config.recipe)
         slices = recipe.architecture(config, spec.channels).in_slices

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from emds.cli.app import app
 from emds.networks.checkpoint import Checkpoint, save_checkpoint
 from emds.networks.joint import Architecture
+from emds.segmentation.settings import LabelSettings
 
 SHAPE = (8, 64, 64)
 VOXEL_NM = (40.0, 8.0, 8.0)
@@ -77,7 +78,7 @@ def save_random_checkpoint(path, networks=("denoiser", "segmenter", "fusion")):
             weights=architecture.build().state_dict(),
             offsets=offsets if segmenting else (),
             attractive=(True, True, False, False) if segmenting else (),
-            mutex_strides=(1, 2, 2),
+            labels=LabelSettings((1, 2, 2)),
             crop=32,
             voxel_size=VOXEL_NM,
             recipe="joint" if len(networks) == 3 else "dn_only",

@@ -30,7 +30,7 @@ def test_it_prints_one_json_object(place, emds_ok):
     assert (report["protocol"], report["metric"], report["out"]) == ("strict", "arand", "mine.pt")
     assert report["best"]["arand"] <= report["start"]["arand"]
     tuned = load_checkpoint(place / "mine.pt")
-    assert list(tuned.mutex_strides) == report["chosen"]["mutex_strides"]
+    assert list(tuned.labels.mutex_strides) == report["chosen"]["mutex_strides"]
     assert len(tuned.metrics["tuning"]["volumes"]) == 2
     assert tuned.metrics["tuning"]["tried"] == len(report["trials"])
     assert emds_ok("info", "mine.pt", "--json")

@@ -10,6 +10,7 @@ from emds.errors import CheckpointError
 from emds.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from emds.networks.joint import Architecture
 from emds.pretrained import shipped_checkpoint
+from emds.segmentation.settings import LabelSettings
 
 
 def make_checkpoint(**changes):
@@ -31,6 +32,8 @@ def save_as_before_there_were_hashes(checkpoint, path, *absent, **changes):
     """Write format 1, without the fields in `absent`."""
     save_checkpoint(checkpoint, path)
     content = torch.load(path, weights_only=True)
+    labels = content.pop("labels")
+    content |= {name: labels[name] for name in ("mutex_strides", "min_size", "bias")}
     for name in (*absent, "sha256"):
         del content[name]
     torch.save(content | {"format": 1} | changes, path)
@@ -82,10 +85,10 @@ def test_a_file_from_before_there_were_stacks_holds_a_network_of_one_section(tmp
 
 def test_a_bias_comes_back_and_a_file_from_before_there_was_one_has_none(tmp_path):
     bias = tuple(channel / 4 for channel in range(10))
-    save_checkpoint(make_checkpoint(bias=bias), tmp_path / "new.pt")
-    assert load_checkpoint(tmp_path / "new.pt").bias == bias
+    save_checkpoint(make_checkpoint(labels=LabelSettings(bias=bias)), tmp_path / "new.pt")
+    assert load_checkpoint(tmp_path / "new.pt").labels.bias == bias
     save_as_before_there_were_hashes(make_checkpoint(), tmp_path / "old.pt", "bias")
-    assert load_checkpoint(tmp_path / "old.pt").bias == ()
+    assert load_checkpoint(tmp_path / "old.pt").labels.bias == ()
 
 
 @pytest.mark.parametrize("bias", [[0.0] * 9, [float("nan")] * 10, [float("inf")] * 10])

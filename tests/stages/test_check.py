@@ -13,6 +13,7 @@ from emds.errors import IncompleteError, VolumeError
 from emds.geometry import Roi, iter_blocks
 from emds.io import create_container, create_volume, open_volume
 from emds.io.output import PendingOutput
+from emds.io.ownership import write_mark
 from emds.stages.check import LISTED, check
 
 CHUNK = (2, 32, 32)
@@ -243,7 +244,7 @@ def test_an_unfinished_output_is_named_as_such(container):
     for place in (container, container / "labels/neurons", partial):
         with pytest.raises(IncompleteError, match=r"seg\.zarr' is unfinished.*--overwrite"):
             check(place)
-    (partial / ".emds").mkdir()
+    write_mark(partial, container)
     (partial / ".emds/run.json").write_text("{}")
     with pytest.raises(IncompleteError, match=r"--resume.*emds merge \S+seg\.zarr\."):
         check(container)

@@ -9,6 +9,7 @@ from emds.io import MemoryVolume, open_volume
 from emds.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from emds.networks.joint import Architecture
 from emds.segmentation.offset_sets import attract_neighbours
+from emds.segmentation.settings import LabelSettings
 from emds.segmentation.watershed.mutex_watershed import mutex_watershed
 from emds.stages.inference import denoise, run
 from emds.stages.plan import InferenceOptions
@@ -39,7 +40,7 @@ def checkpoint(request, tmp_path_factory):
         weights=network.state_dict(),
         offsets=SPEC.offsets,
         attractive=SPEC.attractive,
-        mutex_strides=(1, 2, 2),
+        labels=LabelSettings((1, 2, 2)),
         crop=16,
         recipe="joint",
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_runs import write_checkpoint, write_grey
 
-from emds.errors import OutputExistsError, UsageError
+from emds.errors import InterruptedRunError, OutputExistsError, UsageError
 from emds.execution import Execution
 from emds.geometry import Roi
 from emds.io import MemoryVolume, create_volume, open_volume
@@ -96,7 +96,7 @@ def test_it_is_part_of_what_a_run_is(tmp_path, affinities):
         if what == "blocks overlaid":
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(InterruptedRunError, match="blocks that are done are kept"):
         labels_of(affinities, out, LINKED, progress=stop)
     with pytest.raises(OutputExistsError, match=r"labels\.link_sections was 0.4, now 0.5"):
         labels_of(affinities, out, replace(LINKED, link_sections=0.5), resume=True)

@@ -8,11 +8,12 @@ from small_runs import PREDICTING, write_checkpoint, write_grey
 
 from emds.io import open_volume
 from emds.networks.checkpoint import load_checkpoint, save_checkpoint
+from emds.segmentation.settings import LabelSettings
 from emds.stages.inference import run, segment
 from emds.stages.plan import InferenceOptions
 
 SILENT = replace(PREDICTING, min_size=None, mutex_strides=None)
-STORED = {"min_size": 120, "mutex_strides": (1, 3, 3)}
+STORED = {"labels": LabelSettings((1, 3, 3), 120)}
 
 
 @pytest.fixture(scope="module")

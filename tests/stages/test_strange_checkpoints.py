@@ -27,11 +27,14 @@ def sound(tmp_path_factory):
     path = write_checkpoint(tmp_path_factory.mktemp("models") / "model.pt")
     content = torch.load(path, weights_only=True)
     del content["sha256"]
+    labels = content.pop("labels")
     noise = [{"kind": "gaussian", "sigma": [5.0, 40.0], "share": 1.0}]
     noise.append({"kind": "film", "mode": "minmax", "kernel": 5, "maximum": 2.0})
     found = {"deviation": 20.0, "grey": 100.0, "length": 1.5}
     return content | {
         "format": 1,
+        "mutex_strides": labels["mutex_strides"],
+        "min_size": labels["min_size"],
         "bias": [0.5] * 6,
         "voxel_size": [40.0, 10.0, 10.0],
         "noise": noise,

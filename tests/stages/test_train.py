@@ -40,7 +40,7 @@ def test_joint_training_gives_a_checkpoint_that_runs(stack):
     assert checkpoint.recipe == "joint"
     assert checkpoint.voxel_size == (30.0, 8.0, 8.0)
     assert checkpoint.crop == 32
-    assert checkpoint.min_size == 5
+    assert checkpoint.labels.min_size == 5
     assert checkpoint.metrics["validation_sections"] == [5, 6]
     assert {"psnr", "ssim", "coarse_psnr", "voi", "arand"} <= checkpoint.metrics.keys()
     lines = [json.loads(x) for x in (stack / "run" / "metrics.jsonl").read_text().splitlines()]

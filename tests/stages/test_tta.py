@@ -10,6 +10,7 @@ from emds.io import MemoryVolume, open_volume
 from emds.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from emds.networks.joint import Architecture
 from emds.segmentation.offset_sets import OFFSET_SETS
+from emds.segmentation.settings import LabelSettings
 from emds.stages.check import check
 from emds.stages.inference import denoise, run, segment
 from emds.stages.info import info
@@ -64,7 +65,7 @@ def models(tmp_path_factory):
                 weights=make_even(weights) if name == "even" else weights,
                 offsets=SPEC.offsets if segments else (),
                 attractive=SPEC.attractive if segments else (),
-                mutex_strides=(1, 2, 2),
+                labels=LabelSettings((1, 2, 2)),
                 crop=architecture.window,
                 recipe="joint" if segments else "dn_only",
             )

@@ -66,9 +66,11 @@ def oracle(tmp_path, monkeypatch):
 
     def make(wrong, noise=2.0, **fields):
         path = write_checkpoint(tmp_path / "model.pt")
-        fields = {"mutex_strides": (1, 1, 1), "min_size": 0} | fields
-        save_checkpoint(load_checkpoint(path).model_copy(update=fields), path)
-        predictor = Oracle(cells(), fields.get("offsets", OFFSETS), wrong, noise)
+        channels = {key: fields.pop(key) for key in ("offsets", "attractive") if key in fields}
+        labels = LabelSettings(**({"mutex_strides": (1, 1, 1)} | fields))
+        update = {"labels": labels, **channels}
+        save_checkpoint(load_checkpoint(path).model_copy(update=update), path)
+        predictor = Oracle(cells(), channels.get("offsets", OFFSETS), wrong, noise)
         for module in (predict, tune):
             monkeypatch.setattr(module, "make_predictor", lambda job, worker: predictor)
         places = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
@@ -92,7 +94,7 @@ def test_a_run_makes_the_very_labels_that_were_scored(tmp_path, roi, block):
     setting = LabelSettings((1, 2, 2), 40, BIAS)
     model = load_checkpoint(path)
     spec = AffinitySpec(model.offsets, model.attractive)
-    tuned = {"mutex_strides": (1, 2, 2), "min_size": 40, "bias": BIAS}
+    tuned = {"labels": setting}
     save_checkpoint(model.model_copy(update=tuned), tmp_path / "tuned.pt")
     options = replace(
         PREDICTING,
@@ -138,9 +140,9 @@ def test_a_wrong_bias_is_put_right(oracle):
     assert report.chosen is report.best
     assert report.best.setting.bias[4] < 0
     tuned = load_checkpoint(Path(report.out))
-    assert tuned.bias == report.best.setting.bias
-    assert tuned.mutex_strides == report.best.setting.mutex_strides
-    assert tuned.min_size == report.best.setting.min_size
+    assert tuned.labels.bias == report.best.setting.bias
+    assert tuned.labels.mutex_strides == report.best.setting.mutex_strides
+    assert tuned.labels.min_size == report.best.setting.min_size
     record = tuned.metrics["tuning"]
     assert record["kept_start"] is False
     assert record["start"]["voi"] == report.start.scores.voi
@@ -163,7 +165,7 @@ def test_where_nothing_can_be_gained_the_start_is_kept(oracle):
     assert report.start.scores.voi == 0
     assert report.chosen is report.start is report.best
     tuned = load_checkpoint(Path(report.out))
-    assert (tuned.mutex_strides, tuned.min_size, tuned.bias) == ((1, 1, 1), 30, ())
+    assert tuned.labels == LabelSettings((1, 1, 1), 30)
     assert tuned.metrics["tuning"]["kept_start"] is True
 
 
@@ -208,7 +210,7 @@ def test_what_does_not_pay_elsewhere_is_told_and_not_stored(oracle, monkeypatch)
     report = bring(oracle(WRONG))
     assert report.best.scores.voi < report.start.scores.voi
     tuned = load_checkpoint(Path(report.out))
-    assert (tuned.mutex_strides, tuned.min_size, tuned.bias) == ((1, 1, 1), 0, ())
+    assert tuned.labels == LabelSettings((1, 1, 1), 0)
     assert tuned.metrics["tuning"]["best"]["voi"] == report.best.scores.voi
     assert tuned.metrics["tuning"]["kept_start"] is True
     assert "the start is kept" in report.summary()[-1]

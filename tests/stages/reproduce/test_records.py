@@ -71,6 +71,6 @@ def test_a_run_folder_that_is_not_of_the_plan_is_left_alone(data):
     folder = plan.place.run_folder(plan.tasks[0].system)
     folder.mkdir(parents=True)
     (folder / "thesis.txt").write_text("all of it")
-    with pytest.raises(OutputExistsError, match="is not empty"):
+    with pytest.raises(OutputExistsError, match="reproduce did not put there"):
         reproduce(plan)
     assert (folder / "thesis.txt").read_text() == "all of it"
