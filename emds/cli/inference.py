@@ -11,7 +11,6 @@ from emds import numbers
 from emds.cli import options
 from emds.cli.console import console_of, print_yaml
 from emds.cli.inputs import note_intensity, open_mask, parse_roi, refuse_given
-from emds.pretrained import shipped_checkpoint
 
 KeepAffinities = Annotated[
     bool,
@@ -201,10 +200,11 @@ def _apply(ctx: typer.Context, command: Literal["run", "denoise", "segment"]) ->
     """Do what the options of these commands say; all three have the names looked up here."""
     from emds.execution import Execution, parse_launcher, parse_shard
     from emds.io import open_volume
-    from emds.memory import memory_limit, parse_size
+    from emds.memory import parse_size
     from emds.stages.estimate import estimate
     from emds.stages.execute import execute
-    from emds.stages.job import Request, prepare
+    from emds.stages.inference import request_for
+    from emds.stages.job import prepare
     from emds.stages.plan import InferenceOptions
 
     given = ctx.params
@@ -225,21 +225,18 @@ def _apply(ctx: typer.Context, command: Literal["run", "denoise", "segment"]) ->
         chosen["roi"] = parse_roi(given["roi"], source)
         note_intensity(console_of(ctx), given.get("intensity"), source, chosen["roi"])
         asked = given["max_memory"]
-        chosen["max_memory"] = parse_size(asked) if asked else memory_limit() // execution.workers
-        model = given["checkpoint"]
-        if model is None and not kept:
-            voxel_size = given["voxel_size"] or source.voxel_size
-            model = shipped_checkpoint((chosen["roi"] or source.roi).shape, voxel_size)
-        request = Request(
+        chosen["max_memory"] = parse_size(asked) if asked else None
+        request = request_for(
             command,
-            source.location,
-            None if kept else str(model),
-            mask.location if mask else None,
+            source,
+            given["checkpoint"],
             InferenceOptions(**chosen),
-            given.get("keep_affinities", False),
+            mask=mask,
+            keep_affinities=given.get("keep_affinities", False),
         )
         if given["dry_run"]:
-            print_yaml(estimate(prepare(request, source, mask), execution))
+            job = prepare(request.among(execution.workers), source, mask)
+            print_yaml(estimate(job, execution))
             return
         written = execute(
             request,

@@ -91,6 +91,7 @@ def execute(
         A signal asked to stop; what was in hand is finished and kept.
     """
     execution = execution or Execution()
+    request = request.among(execution.workers)
     shard = execution.shard
     if overwrite and (resume or shard is not None):
         raise UsageError(

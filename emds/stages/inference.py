@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from emds.errors import DataError
 from emds.execution import Execution
 from emds.io import Volume
+from emds.pretrained import shipped_checkpoint
 from emds.stages.execute import execute
+from emds.stages.inputs import VerifyInput
 from emds.stages.job import Command, Request
 from emds.stages.plan import InferenceOptions
 
@@ -18,7 +18,7 @@ Progress = Callable[[int, int, str], None]
 
 def run(
     source: Volume,
-    checkpoint: Path,
+    checkpoint: Path | None = None,
     *,
     out: str | Path,
     options: InferenceOptions | None = None,
@@ -27,6 +27,7 @@ def run(
     execution: Execution | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    verify_input: VerifyInput = "files",
     progress: Progress | None = None,
 ) -> str:
     """Denoise and segment a volume into one OME-Zarr container.
@@ -35,8 +36,8 @@ def run(
     ----------
     source : Volume
         Grey values (z, y, x) of any integer or float type.
-    checkpoint : Path
-        Model file of a recipe that denoises and segments.
+    checkpoint : Path, optional
+        Model file of a recipe that denoises and segments. Default: the shipped one that suits.
     out : str or Path
         Container to write, ``*.zarr``: the denoised image at the root, in the source's type and
         range, ids in ``labels/neurons``.
@@ -52,6 +53,9 @@ def run(
         Continue a run that was stopped or killed; it must be the same in all that matters.
     overwrite : bool
         An existing output may be replaced.
+    verify_input : {"files", "full"}
+        What is read again to be sure that the input stayed as it was; see
+        `emds.stages.execute.execute`.
     progress : callable, optional
         Told (done, total, text).
 
@@ -65,49 +69,52 @@ def run(
     DataError, UsageError, CheckpointError, OutputExistsError, IncompleteError, InterruptedRunError
         As their names say; see `emds.stages.execute.execute`.
     """
-    return _execute(
-        "run",
+    request = request_for(
+        "run", source, checkpoint, options, mask=mask, keep_affinities=keep_affinities
+    )
+    return execute(
+        request,
         source,
-        checkpoint,
+        mask,
         out,
-        options,
-        mask=mask,
-        keep_affinities=keep_affinities,
         execution=execution,
         resume=resume,
         overwrite=overwrite,
+        verify_input=verify_input,
         progress=progress,
     )
 
 
 def denoise(
     source: Volume,
-    checkpoint: Path,
+    checkpoint: Path | None = None,
     *,
     out: str | Path,
     options: InferenceOptions | None = None,
     execution: Execution | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    verify_input: VerifyInput = "files",
     progress: Progress | None = None,
 ) -> str:
     """Denoise a volume; as `run`, without labels."""
-    return _execute(
-        "denoise",
+    request = request_for("denoise", source, checkpoint, options)
+    return execute(
+        request,
         source,
-        checkpoint,
+        None,
         out,
-        options,
         execution=execution,
         resume=resume,
         overwrite=overwrite,
+        verify_input=verify_input,
         progress=progress,
     )
 
 
 def segment(
     source: Volume,
-    checkpoint: Path | None,
+    checkpoint: Path | None = None,
     *,
     out: str | Path,
     options: InferenceOptions | None = None,
@@ -116,46 +123,53 @@ def segment(
     execution: Execution | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    verify_input: VerifyInput = "files",
     progress: Progress | None = None,
 ) -> str:
     """Segment a volume of grey values, or of affinities that emds wrote; as `run`, without image.
 
-    With affinities as `source`, no checkpoint is needed.
+    Affinities as `source` are labelled without a network.
     """
-    if source.channels is None and checkpoint is None:
-        raise DataError(f"{source.location} holds grey values: segmenting needs a checkpoint.")
-    return _execute(
-        "segment",
+    request = request_for(
+        "segment", source, checkpoint, options, mask=mask, keep_affinities=keep_affinities
+    )
+    return execute(
+        request,
         source,
-        checkpoint if source.channels is None else None,
+        mask,
         out,
-        options,
-        mask=mask,
-        keep_affinities=keep_affinities,
         execution=execution,
         resume=resume,
         overwrite=overwrite,
+        verify_input=verify_input,
         progress=progress,
     )
 
 
-def _execute(
+def request_for(
     command: Command,
     source: Volume,
     checkpoint: Path | None,
-    out: str | Path,
-    options: InferenceOptions | None,
+    options: InferenceOptions | None = None,
     *,
     mask: Volume | None = None,
     keep_affinities: bool = False,
-    **how: Any,
-) -> str:
-    request = Request(
+) -> Request:
+    """Return what a command is asked, with the checkpoint that is used where none is named.
+
+    To segment affinities, none is. Other parameters are those of `run`.
+    """
+    options = options or InferenceOptions()
+    if command == "segment" and source.channels is not None:
+        checkpoint = None
+    elif checkpoint is None:
+        shape = (options.roi or source.roi).shape
+        checkpoint = shipped_checkpoint(shape, options.voxel_size or source.voxel_size)
+    return Request(
         command,
         source.location,
         None if checkpoint is None else str(checkpoint),
         None if mask is None else mask.location,
-        options or InferenceOptions(),
+        options,
         keep_affinities,
     )
-    return execute(request, source, mask, out, **how)

@@ -15,7 +15,7 @@ from emds.geometry import Roi, iter_blocks
 from emds.io import Volume, open_volume
 from emds.io.volume import CroppedVolume, Nanometres
 from emds.io.writable import clipped_chunks
-from emds.memory import room_for_data
+from emds.memory import memory_limit, room_for_data
 from emds.metrics.alignment import common_region
 from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.plan import LabelPlan, plan_labels
@@ -67,6 +67,11 @@ class Request:
     def from_dict(cls, stored: Mapping[str, Any]) -> Request:
         """Return what `to_dict` described."""
         return _REQUEST.validate_python(stored)
+
+    def among(self, workers: int) -> Request:
+        """Return this request with the memory that one of so many processes may use."""
+        share = memory_limit(self.options.max_memory) // workers
+        return replace(self, options=replace(self.options, max_memory=share))
 
     def with_blocks_of(self, other: Request) -> Request:
         """Return this request with chunks and blocks of another where it leaves them open.

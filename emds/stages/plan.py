@@ -75,7 +75,8 @@ class InferenceOptions(Checked):
         Unit of work of the mutex watershed; rounded up to whole chunks. Does not change the
         result.
     max_memory : int or None
-        Bytes that a process may use, about, but for the network; default: a quarter of the RAM.
+        Bytes that all processes may use together, about, but for the network; default: a quarter
+        of the RAM.
     max_residual : int or None
         Edges between blocks that are solved at once; more are first contracted in groups. Does
         not change the result. Default: by `max_memory`.
