@@ -375,3 +375,23 @@ def test_attributes_without_a_json_form_are_refused(target: Path) -> None:
         with pytest.raises((TypeError, ValueError)):
             volume.set_attributes({"value": value})
     volume.close()
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_to_other_readers_a_lost_chunk_is_background(tmp_path, version):
+    values = np.full((4, 8, 8), 7, np.uint64)
+    with create_volume(
+        tmp_path / "a.zarr",
+        shape=values.shape,
+        dtype=values.dtype,
+        chunk_shape=(2, 8, 8),
+        role="labels",
+        ome_version=version,
+    ) as volume:
+        volume.write(volume.roi, values)
+    (chunk,) = (
+        tmp_path.glob("a.zarr/0/c/1/0/0") if version == "0.5" else tmp_path.glob("a.zarr/0/1/0/0")
+    )
+    chunk.unlink()
+    found = zarr.open_array(tmp_path / "a.zarr/0", mode="r")[:]
+    np.testing.assert_array_equal(found, np.repeat([7, 7, 0, 0], 64).reshape(4, 8, 8))
