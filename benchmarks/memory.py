@@ -73,8 +73,8 @@ def checkpoint_of(command: str, folder: Path) -> Path:
         Checkpoint(
             architecture=network.architecture.to_dict(),
             weights=network.state_dict(),
-            offsets=PLANAR,
-            attractive=(True, True, False, False),
+            offsets=PLANAR if "segmenter" in parts else (),
+            attractive=(True, True, False, False) if "segmenter" in parts else (),
             crop=128,
             recipe="dn_only" if command == "denoise" else "joint",
         ),
