@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-demo: $(VENV)/.emds ## Go the whole way on a small made-up volume and write demo/index.html
+demo: $(VENV)/.emds ## Run the whole pipeline on a small synthetic volume and write demo/index.html
 	$(BIN)/emds demo --out demo --overwrite
 
 test: $(VENV)/.dev ## Run the tests and the examples in the docstrings

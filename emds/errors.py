@@ -5,7 +5,7 @@
     EmdsError              1
     ├── UsageError         2   a wrong option, or options that contradict
     │   └── ConfigError    2   a wrong key or value in a config file or --set
-    ├── DataError          3   an input that cannot be read, or is not what it must be
+    ├── DataError          3   an input that cannot be read or does not meet the requirements
     │   ├── VolumeError    3   a file, key or array
     │   ├── CheckpointError 3  a model file
     │   └── NoGainError  3   noisy data that a checkpoint gains nothing from; use it as it is
@@ -51,7 +51,7 @@ class ConfigError(UsageError):
 
 
 class DataError(EmdsError):
-    """An input is not what it must be."""
+    """An input cannot be read or does not meet the requirements."""
 
     exit_code = 3
 

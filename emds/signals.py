@@ -1,4 +1,4 @@
-"""Stopping on request: a signal is noted, and whoever works looks when it suits him."""
+"""Record stop signals; long-running work checks for them between blocks."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ set -euo pipefail
 [[ ${2-} ]] && set -- "$1" "$(realpath "$2")"
 cd "$(mktemp -d)"
 
-# A piece of made-up neuropil stands in for your own raw.tif and gt.h5.
+# A piece of synthetic neuropil stands in for your own raw.tif and gt.h5.
 python - <<'PY'
 from emds import create_volume
 from emds.demo.phantom import make_phantom

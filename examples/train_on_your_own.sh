@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(mktemp -d)"
 
-# Two pieces of made-up neuropil: one to train on, one that the network never saw.
+# Two pieces of synthetic neuropil: one to train on, one that the network never saw.
 python - <<'PY'
 from emds import create_volume
 from emds.demo.phantom import make_phantom

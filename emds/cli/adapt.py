@@ -43,7 +43,7 @@ def adapt(
         typer.Option(
             callback=options.in_range(numbers.LearningRate),
             metavar="X",
-            help="Learning rate at its highest.",
+            help="Highest learning rate.",
         ),
     ] = 1e-3,
     seed: Annotated[
@@ -51,20 +51,20 @@ def adapt(
         typer.Option(
             callback=options.in_range(numbers.Seed),
             metavar="N",
-            help="Of samples and hidden places.",
+            help="Random seed for samples and hidden voxels.",
         ),
     ] = 0,
     device: options.Device = "auto",
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue what a signal stopped, bit for bit on a CPU.")
+        bool, typer.Option("--resume", help="Continue an interrupted run; on a CPU, bit for bit.")
     ] = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Fit a checkpoint to a noisy volume.
 
-    No clean image is needed: denoiser and fusion learn to predict hidden places from what is
-    around them; the segmenter stays. Printed are the errors on held-out sections before and
-    after. If they did not fall beyond chance, no checkpoint is written, and the exit code is 3.
+    No clean image is needed: denoiser and fusion learn to predict hidden voxels from those
+    around them; the segmenter does not change. Prints the errors on held-out sections before and
+    after. If they do not fall beyond chance, writes no checkpoint and ends with exit code 3.
     """
     from emds.io import open_volume
     from emds.stages.adapt import adapt as stage

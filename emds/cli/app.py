@@ -23,9 +23,9 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=(
-        "Exit codes: 0 done, 1 a bug or a machine that failed, 2 wrong options, 3 bad input, "
-        "4 the output exists, 5 incomplete, 75 stopped by a signal (resumable), 130 Ctrl-C. "
-        "Global options may stand anywhere on the line."
+        "Exit codes: 0 done, 1 internal error, or disk or memory exhausted, 2 wrong options, "
+        "3 bad input, 4 the output exists, 5 incomplete, 75 stopped by a signal (resumable), "
+        "130 Ctrl-C. Global options may stand anywhere on the line."
     ),
 )
 
@@ -61,13 +61,15 @@ def _print_version(asked: bool) -> None:
 def globals_(
     ctx: typer.Context,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")
+        bool, typer.Option("--quiet", "-q", help="Print only errors on stderr.")
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Say more, with time and memory used.")
+        bool, typer.Option("--verbose", "-v", help="Print more, with time and memory used.")
     ] = False,
-    no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a bug.")] = False,
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="Hide progress.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an internal error.")
+    ] = False,
     version: Annotated[
         bool,
         typer.Option(

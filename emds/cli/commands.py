@@ -21,7 +21,9 @@ def train(
     ctx: typer.Context,
     raw: Annotated[
         str | None,
-        typer.Argument(metavar="RAW", help="Clean uint8 image; may stand in the config instead."),
+        typer.Argument(
+            metavar="RAW", help="Clean uint8 image; may be given in the config instead."
+        ),
     ] = None,
     labels: Annotated[
         str | None,
@@ -68,7 +70,7 @@ def train(
         typer.Option(
             callback=options.in_range(numbers.Seed),
             metavar="N",
-            help="Of weights, samples and noise.  [default: 555]",
+            help="Random seed for weights, samples and noise.  [default: 555]",
         ),
     ] = None,
     out: Annotated[
@@ -76,16 +78,16 @@ def train(
         typer.Option("--out", "-o", metavar="DIR", help="Run folder.  [default: runs/RECIPE]"),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in --out, bit for bit on a CPU.")
+        bool, typer.Option("--resume", help="Continue the run in --out; on a CPU, bit for bit.")
     ] = False,
     overwrite: options.Overwrite = False,
     device: options.Device = "auto",
 ) -> None:
     """Train networks on clean sections with instance labels.
 
-    Noise is added on the way. Command line beats --set, --set beats the config file, the file
-    beats the preset. The run folder receives best.pt, last.pt, the curve metrics.jsonl and what
-    --resume needs.
+    Noise is added during training. The command line overrides --set, --set the config file, and
+    the file the preset. The run folder receives best.pt, last.pt, the curve metrics.jsonl and
+    what --resume needs.
     """
     from emds.config import load_train_config
     from emds.stages.train import train as stage
@@ -139,14 +141,14 @@ def evaluate(
         ),
     ] = None,
     convention: Annotated[
-        Literal["cremi", "skimage"], typer.Option(help="How the adapted Rand error counts.")
+        Literal["cremi", "skimage"], typer.Option(help="Definition of the adapted Rand error.")
     ] = "cremi",
     data_range: Annotated[
         float | None,
         typer.Option(
             callback=options.in_range(numbers.GreySpan),
             metavar="X",
-            help="Greatest minus least possible grey value, for PSNR and SSIM.  "
+            help="Largest minus smallest possible grey value, for PSNR and SSIM.  "
             "[default: 255 for uint8, 65535 for uint16]",
         ),
     ] = None,
@@ -155,9 +157,9 @@ def evaluate(
 ) -> None:
     """Score a segmentation, a denoised image, or both.
 
-    Printed are VOI, adapted Rand error, CREMI score, PSNR and SSIM. A SEG made from a part of the
-    volume is compared with that part of GT. --roi is a box of GT (of CLEAN); a SEG that has just
-    the shape of that box is taken whole.
+    Prints VOI, adapted Rand error, CREMI score, PSNR and SSIM. A SEG of a part of the volume is
+    compared with that part of GT. --roi is a box of GT (or of CLEAN); a SEG of exactly the shape
+    of that box is used whole.
     """
     from emds.stages.evaluate import DEFAULT_PROTOCOLS
     from emds.stages.evaluate import evaluate as stage
@@ -185,7 +187,7 @@ def info(
     location: Annotated[str, typer.Argument(metavar="LOCATION", help="A volume or a checkpoint.")],
     as_json: options.AsJson = False,
 ) -> None:
-    """Say what a file is: a volume's arrays, a model's history."""
+    """Show what a volume or checkpoint contains."""
     from emds.stages.info import info as stage
 
     facts = stage(location)
@@ -206,12 +208,12 @@ def demo(
         typer.Option(
             callback=options.in_range(numbers.Seed),
             metavar="N",
-            help="Of the volume and its noise.",
+            help="Random seed for the volume and its noise.",
         ),
     ] = 0,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Go the whole way on a small made-up volume.
+    """Run the whole pipeline on a small synthetic volume.
 
     Makes a volume with ground truth, adds noise, runs the checkpoint, scores the result, and
     writes a page to open in a browser.

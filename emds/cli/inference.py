@@ -14,7 +14,7 @@ from emds.cli.inputs import note_intensity, open_mask, parse_roi, refuse_given
 
 KeepAffinities = Annotated[
     bool,
-    typer.Option("--keep-affinities", help="Keep the network's affinities in the container."),
+    typer.Option("--keep-affinities", help="Keep the affinities in the container."),
 ]
 
 _NETWORK_OPTIONS = (
@@ -50,7 +50,7 @@ def denoise(
     dry_run: options.DryRun = False,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Remove the noise from an image.
+    """Denoise an image.
 
     The output keeps the input's type, voxel size and position.
     """
@@ -66,7 +66,7 @@ def segment(
         bool,
         typer.Option(
             "--from-affinities",
-            help="NOISY holds affinities that an earlier run kept; no network is applied.",
+            help="NOISY holds the affinities that an earlier run kept; use them and no network.",
         ),
     ] = False,
     key: options.Key = None,
@@ -99,7 +99,7 @@ def segment(
     dry_run: options.DryRun = False,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Divide an image into neurons; write no denoised one.
+    """Segment an image into neurons, without a denoised image.
 
     The container holds the ids in labels/neurons.
     """
@@ -149,24 +149,24 @@ def run(
     dry_run: options.DryRun = False,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Remove the noise from an image and divide it into neurons.
+    """Denoise an image and segment it into neurons.
 
-    One OME-Zarr container comes out: the denoised image at its root, the ids in labels/neurons,
-    and the affinities if they are kept.
+    Writes one OME-Zarr container: the denoised image at its root, the ids in labels/neurons, and
+    with --keep-affinities the affinities.
     """
     _apply(ctx, "run")
 
 
 def merge(
     ctx: typer.Context,
-    out: Annotated[str, typer.Argument(metavar="OUT", help="What the shards were told to write.")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="The --out of the --shard runs.")],
     workers: options.Workers = 1,
     launcher: options.Launcher = "",
     verify_input: options.VerifyInput = "files",
 ) -> None:
-    """Finish an output that `--shard` runs have computed in parts.
+    """Finish an output whose parts `--shard` runs have computed.
 
-    Everything else is known from the first of them.
+    All other settings are those of the first of these runs.
     """
     from emds.execution import parse_launcher
     from emds.stages.execute import merge as stage

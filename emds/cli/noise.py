@@ -51,7 +51,7 @@ def simulate_noise(
     seed: Annotated[
         int,
         typer.Option(
-            callback=options.in_range(numbers.Seed), metavar="N", help="Same seed, same noise."
+            callback=options.in_range(numbers.Seed), metavar="N", help="Random seed of the noise."
         ),
     ] = 0,
     roi: options.RoiText = None,
@@ -67,10 +67,10 @@ def simulate_noise(
     ] = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Add noise to a clean image, and print the output's path.
+    """Add noise to a clean image and print the output's path.
 
-    Strengths are drawn anew for each section between LO and HI. The noise of a voxel depends on
-    the seed and its position alone, so a region gets the very bytes that the whole would give.
+    The strength of the noise is drawn for each section between LO and HI. The noise of a voxel
+    depends only on the seed and its position, so a region has the same bytes as in the whole.
     """
     from emds.io import open_volume
     from emds.noise import make_noise_model
@@ -108,27 +108,31 @@ def estimate_noise(
         typer.Option(
             callback=options.in_range(numbers.Count),
             metavar="N",
-            help="How many to read, about.  [default: 33,554,432]",
+            help="Number of voxels to read, approximately.  [default: 33,554,432]",
         ),
     ] = None,
     seed: Annotated[
         int,
         typer.Option(
-            callback=options.in_range(numbers.Seed), metavar="N", help="Of the blocks sampled."
+            callback=options.in_range(numbers.Seed),
+            metavar="N",
+            help="Random seed for the choice of blocks.",
         ),
     ] = 0,
     roi: options.RoiText = None,
     key: options.Key = None,
     plot: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="SVG to write: variance over grey level, and the fit."),
+        typer.Option(
+            metavar="FILE", help="SVG file to write: variance against grey level, and the fit."
+        ),
     ] = None,
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Estimate the noise of a volume from the volume itself.
 
-    Printed are gain, lambda, sigma and correlation length with standard errors, and the options
+    Prints gain, lambda, sigma and correlation length with standard errors, and the options
     that make simulate-noise add such noise.
     """
     from emds.io import open_volume

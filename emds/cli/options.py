@@ -32,8 +32,8 @@ class Protocol(Enum):
 
 
 _VOLUME_HELP = (
-    "TIFF, Zarr or HDF5 file, or a folder of TIFF/PNG slices; an array inside it may be named "
-    "with it, as in file.h5:volumes/raw or file.zarr/raw."
+    "TIFF, Zarr or HDF5 file, or folder of TIFF/PNG slices. Name an array inside it as "
+    "file.h5:volumes/raw or file.zarr/raw."
 )
 
 
@@ -135,7 +135,8 @@ RoiText = Annotated[
     typer.Option(
         "--roi",
         metavar="Z0:Z1,Y0:Y1,X0:X1",
-        help="Box to work on, in voxels, end excluded; a bound or an axis left out is whole.",
+        help="Box to work on, in voxels, end excluded. A bound or an axis that is left out means "
+        "the whole axis.",
     ),
 ]
 CheckpointFile = Annotated[
@@ -144,7 +145,7 @@ CheckpointFile = Annotated[
         "--checkpoint",
         "-m",
         metavar="FILE",
-        help="Model file from `emds train`.  [default: the shipped one that suits]",
+        help="Model file from `emds train`.  [default: the shipped one for this volume]",
     ),
 ]
 VoxelSize = Annotated[
@@ -152,7 +153,7 @@ VoxelSize = Annotated[
     typer.Option(
         callback=in_range(numbers.VoxelSize),
         metavar="Z Y X",
-        help="Voxel size in nanometres, where the input does not say or is wrong.",
+        help="Voxel size in nanometres, if the input states none or a wrong one.",
     ),
 ]
 # Typed Any: `--intensity auto` becomes a word, anything else two numbers.
@@ -161,8 +162,8 @@ IntensityRange = Annotated[
     typer.Option(
         callback=parse_intensity,
         metavar="LOW HIGH",
-        help="Grey values that correspond to 0 and 255 of an 8-bit image, or auto: those that "
-        "leave half a percent of the image out on either side.  [needed unless the input is uint8]",
+        help="Grey values that correspond to 0 and 255 of an 8-bit image, or auto: the 0.5 and "
+        "99.5 percentiles of the image.  [needed unless the input is uint8]",
     ),
 ]
 
@@ -176,7 +177,8 @@ OutImage = Annotated[
         "--out",
         "-o",
         metavar="PATH",
-        help="Volume to write: OME-Zarr (.zarr), or in one go TIFF (.tif) or HDF5 (.h5).",
+        help="Volume to write: OME-Zarr (.zarr), TIFF (.tif) or HDF5 (.h5). Only OME-Zarr can be "
+        "resumed or shared among processes.",
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
@@ -188,7 +190,7 @@ Tile = Annotated[
     typer.Option(
         callback=in_range(numbers.TileTriple),
         metavar="Z Y X",
-        help="What the network sees at once, voxels.  [default: 1 and twice the training crop]",
+        help="Size of a network tile, voxels.  [default: 1 and twice the training crop]",
     ),
 ]
 Overlap = Annotated[
@@ -196,7 +198,7 @@ Overlap = Annotated[
     typer.Option(
         callback=in_range(numbers.MarginTriple),
         metavar="Z Y X",
-        help="What neighbouring tiles share, voxels.  [default: a quarter of the tile]",
+        help="How much neighbouring tiles share, voxels.  [default: a quarter of the tile]",
     ),
 ]
 BlockShape = Annotated[
@@ -204,7 +206,7 @@ BlockShape = Annotated[
     typer.Option(
         callback=in_range(numbers.SizeTriple),
         metavar="Z Y X",
-        help="Voxels worked on at once; never changes the result.  [default: chosen by size]",
+        help="Size of a block, voxels; never changes the result.  [default: by memory]",
     ),
 ]
 BatchSize = Annotated[
@@ -212,39 +214,45 @@ BatchSize = Annotated[
     typer.Option(
         callback=in_range(numbers.BatchSize),
         metavar="N",
-        help="Tiles computed together.  [default: by device]",
+        help="Tiles in one batch.  [default: by device]",
     ),
 ]
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")]
 Precision = Annotated[
-    Literal["fp32", "bf16"], typer.Option(help="Arithmetic; bf16 is for recent GPUs.")
+    Literal["fp32", "bf16"],
+    typer.Option(help="Arithmetic of the network; bf16 is for recent GPUs."),
 ]
 Tta = Annotated[
     bool,
     typer.Option(
         "--tta",
-        help="Test-time augmentation: average over the 8 ways to turn and mirror a section, or the "
-        "16 of a stack; as many times slower.",
+        help="Test-time augmentation: average over 8 rotations and reflections of a section (8 "
+        "times slower), or 16 of a stack (16 times slower).",
     ),
 ]
 Uncertainty = Annotated[
     bool,
     typer.Option(
         "--uncertainty",
-        help="Also write how far the images differ that --tta averages, as a standard deviation "
-        "in grey values.",
+        help="Also write the per-voxel standard deviation of the images that --tta averages, in "
+        "grey levels.",
     ),
 ]
 Image = Annotated[
     Literal["fused", "coarse"],
-    typer.Option(help="Which denoised image to write: the final or the denoiser's own."),
+    typer.Option(
+        help="Which denoised image to write: fused is the final one, coarse that of the denoiser."
+    ),
 ]
 Labeller = Annotated[
     LabellerName,
-    typer.Option(help="The way from affinities to segments."),
+    typer.Option(
+        help="Method that turns affinities into segments; connected-components is a baseline."
+    ),
 ]
 Backend = Annotated[
-    Literal["numba", "elf"], typer.Option(help="Mutex watershed: ours, or the one of elf.")
+    Literal["numba", "elf"],
+    typer.Option(help="Implementation of the mutex watershed: that of emds, or that of elf."),
 ]
 MutexStrides = Annotated[
     Triple | None,
@@ -258,8 +266,8 @@ Mask = Annotated[
     str | None,
     typer.Option(
         metavar="VOLUME",
-        help="Integers on the grid of NOISY; where they are 0, ids are 0. The paper's protocol "
-        "gives the ground truth here.",
+        help="Mask of the same shape as NOISY, or with a position of its own; voxels where it is 0 "
+        "get id 0. The paper's protocol uses the ground truth as mask.",
     ),
 ]
 MinSize = Annotated[
@@ -267,7 +275,7 @@ MinSize = Annotated[
     typer.Option(
         callback=in_range(numbers.Voxels),
         metavar="N",
-        help="Segments smaller than this, in voxels, join a neighbour.  "
+        help="Merge segments smaller than this, in voxels, into a neighbour.  "
         "[default: the checkpoint's]",
     ),
 ]
@@ -277,8 +285,8 @@ LinkSections = Annotated[
     typer.Option(
         callback=in_range(numbers.Overlap),
         metavar="IOU",
-        help="Where sections are segmented one by one: let segments of neighbouring ones be one "
-        "that are each other's best match and share this much of what they cover, such as 0.5.",
+        help="(2-D models) Give segments of adjacent sections one id if each is the other's best "
+        "match and their IoU is at least IOU, such as 0.5.",
     ),
 ]
 
@@ -287,21 +295,19 @@ LabelBlockShape = Annotated[
     typer.Option(
         callback=in_range(numbers.SizeTriple),
         metavar="Z Y X",
-        help="Voxels segmented at once; never changes the result.  [default: chosen by size]",
+        help="Size of a block of labels, voxels; never changes the result.  [default: by memory]",
     ),
 ]
 
 StitchMode = Annotated[
     Literal["exact", "none"],
     typer.Option(
-        help="exact: the labels of the whole volume, whatever the blocks. none: leave blocks apart."
+        help="exact: the labels do not depend on the blocks. none: segments end at block borders."
     ),
 ]
 
 # How it is spread over processes and machines.
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Continue a run that was stopped or killed.")
-]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue a run that was interrupted.")]
 Workers = Annotated[
     int,
     typer.Option(
@@ -315,24 +321,24 @@ ShardText = Annotated[
     typer.Option(
         "--shard",
         metavar="K/N",
-        help="Do the K-th of N parts (1 to N), or `slurm` for this task of a job array; then "
-        "`emds merge` finishes.",
+        help="Compute part K of N (1 to N), or `slurm` for the part of this task of a job array; "
+        "then run `emds merge`.",
     ),
 ]
 Launcher = Annotated[
     str,
     typer.Option(
         metavar="WORDS",
-        help="Put before the command of each worker, such as `srun --exact -n1 -c4`: they may then "
-        "run on other machines that see the same files.",
+        help="Words to put before the command of each worker, such as `srun --exact -n1 -c4`, so "
+        "that it runs on another machine that sees the same files.",
     ),
 ]
 MaxMemory = Annotated[
     str | None,
     typer.Option(
         metavar="SIZE",
-        help="About what a process may use, such as 2GiB: Python and libraries (400 MiB), blocks "
-        "and tables, but not what the network takes.  [default: a quarter of the RAM]",
+        help="Memory of a process, approximately, such as 2GiB. Counts Python and libraries (400 "
+        "MiB), blocks and tables, but not the network.  [default: a quarter of the RAM]",
     ),
 ]
 MaxResidual = Annotated[
@@ -340,19 +346,20 @@ MaxResidual = Annotated[
     typer.Option(
         callback=in_range(numbers.Count),
         metavar="N",
-        help="Edges between blocks that are solved at once; more are contracted in groups first. "
-        "Never changes the result.  [default: by memory]",
+        help="Maximum number of inter-block edges held in memory; larger graphs are solved in "
+        "groups. Never changes the result.  [default: by memory]",
     ),
 ]
 VerifyInput = Annotated[
     Literal["files", "full"],
     typer.Option(
-        help="Blocks made from another input than is there are refused. files: read again what "
-        "was read when files had other sizes or times. full: read all again, at the end.",
+        help="How to check that the input did not change during the run. files: read again only "
+        "what was read from files whose size or time has changed. full: read everything again at "
+        "the end.",
     ),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print the plan and its costs; write nothing.")
+    bool, typer.Option("--dry-run", help="Print the plan and its cost; write nothing.")
 ]
 
 # What is trained.
@@ -365,8 +372,8 @@ HeldOutSections = Annotated[
     Any,
     _sections(
         "--held-out",
-        "Sections to judge by, never to learn from, end excluded.  [default: the last third of "
-        "the region, from 4 to 24 of them]",
+        "Sections to validate on, end excluded; nothing is learnt from them.  [default: the last "
+        "third of the region, from 4 to 24 sections]",
     ),
 ]
 InitialParts = Annotated[
@@ -375,7 +382,7 @@ InitialParts = Annotated[
         "--init",
         parser=parse_part,
         metavar="PART=PATH",
-        help="Start a network (denoiser, segmenter, fusion) from a checkpoint, a TransUNet also "
+        help="Initialise a network (denoiser, segmenter, fusion) from a checkpoint, or a TransUNet "
         "from published .npz weights; repeatable.",
     ),
 ]

@@ -18,23 +18,30 @@ def reproduce(
         Path, typer.Option(metavar="DIR", help="Folder with the files of the data sets.")
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the plan, new or begun.")
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Folder of the plan: empty, or of a plan that was begun.",
+        ),
     ],
     table: Annotated[
-        Literal["1", "2", "3", "4", "all"], typer.Option(help="Of the paper.")
+        Literal["1", "2", "3", "4", "all"], typer.Option(help="Table of the paper.")
     ] = "all",
     dataset: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Take this in place of the paper's data: ac4, cremi-a, cremi-b, cremi-c, flyem, "
+            help="Data set to use in place of the paper's: ac4, cremi-a, cremi-b, cremi-c, flyem, "
             "vnc, or a YAML file; repeatable.",
         ),
     ] = None,
     recipe: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="Only this and what it starts from; repeatable.  [default: all]"
+            metavar="NAME",
+            help="Train only this recipe and those it starts from; repeatable.  [default: all]",
         ),
     ] = None,
     preset: Annotated[
@@ -53,7 +60,7 @@ def reproduce(
         typer.Option(
             callback=options.in_range(numbers.Repeats),
             metavar="N",
-            help="Trainings of each system.",
+            help="Number of trainings of each system.",
         ),
     ] = 3,
     settings: Annotated[
@@ -80,17 +87,17 @@ def reproduce(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what is left and how long it takes.")
+        bool, typer.Option("--dry-run", help="Print what is left to do and how long it takes.")
     ] = False,
     as_json: options.AsJson = False,
     device: options.Device = "auto",
 ) -> None:
     """Train and compare every system of the paper's tables.
 
-    What is trained and scored already is kept, so the command may be stopped anywhere and given
-    again. The core comparisons come first, with one seed, then with the others, then the rest.
-    Printed are the tables with the paper's figures beside; --out receives results.json,
-    results.csv and report.html.
+    Finished trainings and scores are kept; interrupt at any time and run the same command again.
+    The core comparisons come first, with one seed, then with the others, then the rest. Prints
+    the tables beside the paper's figures; --out receives results.json, results.csv and
+    report.html.
     """
     from emds.stages.reproduce.command import make_plan
     from emds.stages.reproduce.command import reproduce as stage

@@ -22,7 +22,7 @@ def tune(
         str,
         typer.Argument(
             metavar="VOLUME",
-            help="Image as noisy as what the model is for, on which it was not trained.",
+            help="Image with the noise that the model is for, not used in training.",
         ),
     ],
     labels: Annotated[
@@ -32,14 +32,14 @@ def tune(
         list[str] | None,
         typer.Option(
             metavar="VOLUME",
-            help="Another image of the same voxels, with other noise; settings are judged by the "
-            "mean. A few make the choice much surer; repeatable.",
+            help="Another image of the same voxels with other noise; scores are averaged over "
+            "all images. Several make the choice more reliable; repeatable.",
         ),
     ] = None,
     metric: Annotated[
         Literal["voi", "arand"],
         typer.Option(
-            help="What is made small: per section, or in 3-D where affinities cross sections."
+            help="Metric to minimise: per section, or in 3-D if affinities cross sections."
         ),
     ] = "voi",
     out: Annotated[
@@ -61,11 +61,11 @@ def tune(
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Choose how affinities become labels, on ground truth.
+    """Choose label settings on ground truth.
 
-    Chosen are mutex strides, the smallest segment and biases of the affinities, which are predicted
-    once. What was tried is printed as a table. A copy of the checkpoint receives the best, unless
-    its gain may be chance on parts of VOLUME that had no say in the choice.
+    Predicts affinities once, then tries mutex strides, minimum segment sizes and biases, and
+    prints a table of the scores. Stores the best settings in a copy of the checkpoint, unless
+    their cross-validated gain may be chance.
     """
     from emds.io import open_volume
     from emds.memory import parse_size

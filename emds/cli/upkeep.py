@@ -20,10 +20,10 @@ def check(
     key: options.Key = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Read every chunk, and say what is damaged or lost.
+    """Read every chunk and list those that are damaged or lost.
 
-    What emds wrote as zarr has a checksum for each chunk, so that a single wrong bit shows. The
-    exit code is 0 if all is well, 5 if not.
+    Zarr outputs of emds have checksums for chunks and metadata, so a single wrong bit is found.
+    The exit code is 0 if all is well and 5 if not.
     """
     from emds.stages.check import COLUMNS
     from emds.stages.check import check as stage
@@ -51,15 +51,16 @@ def pyramid(
         typer.Option(
             callback=options.in_range(numbers.Levels),
             metavar="N",
-            help="Lower resolutions there shall be.  [default: until no axis has over 256 voxels]",
+            help="Number of lower-resolution levels to add.  [default: until no axis has over 256 "
+            "voxels]",
         ),
     ] = None,
 ) -> None:
-    """Add lower resolutions, for quick viewing.
+    """Add lower resolutions for quick viewing.
 
     Images are reduced by the mean, labels by the most frequent id, affinities not at all. Each
-    level halves y and x, and z once its voxels are no longer the longest. A run that was stopped
-    is continued by the same command.
+    level halves y and x, and z once its voxels are no longer the longest. If it is
+    interrupted, run the same command again.
     """
     from emds.stages.pyramid import pyramid as stage
 

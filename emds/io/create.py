@@ -125,8 +125,8 @@ def create_container(
     ome_version : {"0.5", "0.4"}
         Of OME-Zarr.
     claim : {"new", "resume", "share", "help"}
-        Whether to make the container, to take over what a process that is no more has left, to
-        write it together with others, or to help the one that holds it.
+        Whether to make the container, to take over the partial output of a process that has
+        ended, to write it together with others, or to help the one that holds it.
 
     Raises
     ------

@@ -9,7 +9,7 @@ FOLDS = 4
 
 
 def held_out_gains(scores: NDArray[np.float64], folds: int = FOLDS) -> NDArray[np.float64]:
-    """Return what choosing would have gained on each part, had that part had no say in it.
+    """Return the cross-validated gain of each part: the choice is made on the other folds.
 
     The parts are cut into `folds` runs of neighbours. For each run, the setting that is best on
     the parts outside it is judged on the run, against the first setting. A setting that is ahead

@@ -113,7 +113,7 @@ def label_affinities(
     order : sequence of int, optional
         The order in which the blocks are worked on.
     max_residual : int, optional
-        Edges of the residual graph that are solved at once.
+        Maximum number of edges of the residual graph held in memory.
 
     Returns
     -------

@@ -27,7 +27,7 @@ class LabelPlan:
     chunk_shape : (z, y, x)
         Of the labels, voxels; blocks consist of whole chunks.
     max_residual : int
-        Edges of the residual graph that are solved at once.
+        Maximum number of edges of the residual graph held in memory.
     """
 
     settings: LabelSettings
@@ -85,7 +85,7 @@ def plan_labels(
     block_shape : (z, y, x), optional
         Rounded up to whole chunks; default: by memory.
     max_residual : int, optional
-        Edges of the residual graph that are solved at once; default: by memory.
+        Maximum number of edges of the residual graph held in memory; default: by memory.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The command ``demo``: the whole way on a made-up volume, told on one page."""
+"""The command ``demo``: the whole pipeline on a synthetic volume, shown on one page."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ def _summary(shape: Triple, neurites: int, noise: NoiseModel, seen: int) -> str:
     way = "one section at a time" if seen == 1 else f"{seen} adjacent sections at a time"
     (dark, darkest), (few, more) = options["sigma"], options["lam"]
     return (
-        f"A made-up piece of neuropil with {neurites} neurites, {depth} sections of "
+        f"A synthetic piece of neuropil with {neurites} neurites, {depth} sections of "
         f"{height} × {width} voxels of {VOXEL_SIZE[0]:g}\u00a0nm, image and neurites known. "
         f"Each section got shot noise of {few:g} to {more:g} electrons per grey level and Gaussian "
         f"noise with a standard deviation of {dark:g} to {darkest:g} grey levels. From that noisy "

@@ -78,8 +78,8 @@ class InferenceOptions(Checked):
         Bytes that all processes may use together, about, but for the network; default: a quarter
         of the RAM.
     max_residual : int or None
-        Edges between blocks that are solved at once; more are first contracted in groups. Does
-        not change the result. Default: by `max_memory`.
+        Maximum number of inter-block edges held in memory; larger graphs are solved in groups.
+        Does not change the result. Default: by `max_memory`.
     """
 
     roi: Roi | None = None

@@ -63,8 +63,8 @@ def pyramid(
     location : str or Path
         The container.
     levels : int, optional
-        How many lower resolutions there shall be. By default as many as it takes until no axis
-        has more than 256 voxels. Those that are there already stay.
+        Number of lower-resolution levels to add. By default as many as it takes until no axis
+        has more than 256 voxels. Levels that exist stay.
     progress : callable, optional
         Told (chunks done, chunks, what).
 

@@ -99,7 +99,7 @@ class Runner:
         self.inputs.verify(notes, how, self.stop, self.progress)
 
     def check_whole(self) -> None:
-        """Refuse to call an output complete of which something was lost while it was made.
+        """Raise if data of any block went missing during the run.
 
         Raises
         ------

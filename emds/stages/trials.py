@@ -76,7 +76,7 @@ class Judge:
     origin : (z, y, x)
         Of the affinities, in the coordinates in which mutex strides count.
     metric : {"voi", "arand"}
-        What is made small.
+        Metric to minimise.
 
     Raises
     ------
@@ -110,9 +110,8 @@ class Judge:
         self.boxes = [box for box in boxes if truth.values[box.slices()].any()]
         if len(self.boxes) < FOLDS:
             raise DataError(
-                f"a gain is told from chance on parts that had no say in the choice, and only "
-                f"{len(self.boxes)} {self.part_name} of {truth.location} hold labels; there must "
-                f"be {FOLDS}. Name a larger region, or other labels."
+                f"cross-validation needs at least {FOLDS} {self.part_name} with labels, and "
+                f"{truth.location} has {len(self.boxes)}. Name a larger region, or other labels."
             )
         self._watershed: dict[int, tuple[LabelSettings, NDArray[np.uint8], NDArray[np.uint64]]] = {}
 

@@ -50,8 +50,8 @@ def tune(
     Affinities are predicted once and held in memory; every setting makes labels of them. The walk
     (`emds.stages.ladders.descend`) begins with what the checkpoint has, and takes a step if the
     score is better and the 95 % interval of the mean gain over the parts of the volume lies above
-    0. Where it ends is taken if choosing pays on parts that had no say in it, by the same measure
-    (`emds.metrics.selection`). Else the checkpoint keeps what it had, which the new file says.
+    0. Its end is kept if the cross-validated gain (`emds.metrics.selection`) is beyond chance by
+    the same measure. Otherwise the checkpoint keeps its settings, and the new file says so.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def tune(
     options : InferenceOptions, optional
         Region, tiles, device, memory and the like. What is being chosen is not asked here.
     metric : {"voi", "arand"}
-        What is made small: the mean over sections (protocol ``strict``) where no offset leaves the
+        Metric to minimise: the mean over sections (protocol ``strict``) where no offset leaves the
         section, else that of the volume.
     overwrite : bool
         An existing `out` may be replaced.

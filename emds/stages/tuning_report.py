@@ -19,7 +19,7 @@ class TuningReport:
     Attributes
     ----------
     protocol, metric : str
-        What was made small.
+        Metric that was minimised, and its protocol.
     part_name : str
         What the parts of a score are.
     groups : dict of str to tuple of int
@@ -50,7 +50,7 @@ class TuningReport:
 
     @property
     def gains(self) -> list[float]:
-        """What choosing among all that was tried gains on each part that had no say in it."""
+        """The cross-validated gain of each part: the choice is made on the other folds."""
         scores = np.array([trial.parts for trial in self.trials])
         return [float(gain) for gain in held_out_gains(scores)]
 
@@ -110,7 +110,7 @@ class TuningReport:
         return (
             *self.notes,
             *lines,
-            f"gain on {self.part_name} that had no say in the choice: {np.mean(self.gains):.4f} "
+            f"cross-validated gain, mean of {self.part_name}: {np.mean(self.gains):.4f} "
             f"(95 % {low:.4f} to {high:.4f}), so "
             + ("the best is taken" if self.is_gain else "it may be chance, and the start is kept"),
         )

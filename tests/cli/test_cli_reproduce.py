@@ -1,4 +1,4 @@
-"""`emds reproduce` on made-up volumes in the layout of AC3 and AC4."""
+"""`emds reproduce` on synthetic volumes in the layout of AC3 and AC4."""
 
 import json
 import signal

@@ -18,7 +18,7 @@ def test_it_prints_what_it_tried_and_writes_a_checkpoint_beside(place, emds):
     assert first.split()[:5] == ["1", "2", "2", "0", "+0"]
     assert "start" in first
     assert "wrote model_tuned.pt" in outcome.stderr
-    assert "no say in the choice" in outcome.stderr
+    assert "cross-validated gain" in outcome.stderr
     assert (place / "model.pt").read_bytes() == before
     tuned = load_checkpoint(place / "model_tuned.pt")
     assert tuned.metrics["tuning"]["roi"] == {"offset": [0, 0, 0], "shape": [5, 64, 64]}
@@ -39,7 +39,7 @@ def test_it_prints_one_json_object(place, emds_ok):
 @pytest.mark.parametrize(
     ("code", "changed", "hint"),
     [
-        (3, ("--roi", "0:3"), "only 3 sections"),
+        (3, ("--roi", "0:3"), "at least 4 sections"),
         (2, ("--roi", "0:99"), "--roi"),
         (4, ("--out", "model.pt"), "--overwrite"),
     ],

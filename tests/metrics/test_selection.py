@@ -1,4 +1,4 @@
-"""A choice is judged where it had no say: luck does not pay there, a real gain does."""
+"""Cross-validated gains: luck does not pay on the other folds, a real gain does."""
 
 import numpy as np
 

@@ -322,7 +322,7 @@ def test_too_few_witnesses_are_refused(oracle):
     sparse = truth.read()
     sparse[:, 6:] = 0
     sparse[:, :, 12:] = 0
-    with pytest.raises(DataError, match=r"only 3 columns .* there must be 4"):
+    with pytest.raises(DataError, match=r"at least 4 columns .* has 3\."):
         tune.tune(path, volume, MemoryVolume(sparse), options=OPTIONS)
     assert not path.with_name("model_tuned.pt").exists()
 

@@ -98,7 +98,7 @@ def make_plan(
     Raises
     ------
     UsageError, ConfigError, DataError
-        If an option or a data set is not what it must be.
+        If an option or a data set does not meet the requirements.
     """
     settings = settings or Settings()
     unknown = [name for name in recipes if name not in RECIPES]

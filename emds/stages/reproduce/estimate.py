@@ -109,7 +109,7 @@ def _finished_speeds(place: Workspace, tasks: Sequence[Task]) -> dict[Backbones,
 
 
 def _trial_speed(config: TrainConfig, device: str) -> float:
-    """Return operations per second of the fastest of a few steps on made-up images."""
+    """Return operations per second of the fastest of a few steps on synthetic images."""
     where = choose_device(device)
     half = torch.autocast(where.type, torch.bfloat16, enabled=config.precision == "bf16")
     network = _build(config)
