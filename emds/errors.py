@@ -31,7 +31,7 @@ MACHINE_ERRORS = {
     errno.ENFILE,
     errno.ENOMEM,
 }
-"""Of an OSError: the machine lacks something, and nobody has asked for anything wrong."""
+"""Of an OSError: the machine lacks something; the request was not wrong."""
 
 
 class EmdsError(Exception):
@@ -69,7 +69,7 @@ class NoGainError(DataError):
 
 
 class OutputExistsError(EmdsError):
-    """The output exists, and nobody said that it may be replaced."""
+    """The output exists and may not be replaced."""
 
     exit_code = 4
 

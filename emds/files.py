@@ -1,8 +1,8 @@
 """Files that are there whole or not at all, and that never take the place of what is read.
 
-Whoever reads an input says so here (`hold_input`, `note_input`), and whoever writes asks here
-(`refuse_inputs`). Volumes and checkpoints say it when they are opened; everything that emds writes
-goes through `write_whole` or `emds.io.output`, which ask. So no command has to think of it.
+Readers register their inputs here (`hold_input`, `note_input`), and writers check against them
+(`refuse_inputs`). Volumes and checkpoints are registered when they are opened. Everything that emds
+writes goes through `write_whole` or `emds.io.output`, which check. So no command has to.
 """
 
 from __future__ import annotations

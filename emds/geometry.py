@@ -168,7 +168,7 @@ def grown_block(
     Parameters
     ----------
     chunk_shape, shape : (z, y, x)
-        Of a chunk and of the volume, voxels.
+        Shapes of a chunk and of the volume, voxels.
     most : int
         Voxels of the block, unless a single chunk has more.
     asked : (z, y, x), optional
@@ -200,7 +200,7 @@ def compact_block(chunk_shape: Triple, shape: Triple, most: int) -> Triple:
     Parameters
     ----------
     chunk_shape, shape : (z, y, x)
-        Of a chunk and of the volume, voxels.
+        Shapes of a chunk and of the volume, voxels.
     most : int
         Voxels of the block, unless a single chunk has more.
 

@@ -82,7 +82,7 @@ def threads_within(bytes_each: int, asked: int | None = None) -> int:
     Parameters
     ----------
     bytes_each : int
-        What a thread holds.
+        Bytes that a thread holds.
     asked : int, optional
         See `memory_limit`.
     """

@@ -99,9 +99,9 @@ def check(kind: Any, value: Any, name: str) -> Any:
     kind : type
         One of the above, or any other that pydantic knows.
     value : object
-        What came.
+        The value given.
     name : str
-        What the message calls it.
+        Name of the value in the message.
 
     Raises
     ------

@@ -36,7 +36,7 @@ class Stop(threading.Event):
         Raises
         ------
         KeyboardInterrupt
-            With the second Ctrl-C: somebody does not want to wait.
+            With the second Ctrl-C: the user does not want to wait.
         """
         if number == signal.SIGINT:
             if self.by_keyboard:

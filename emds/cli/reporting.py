@@ -113,7 +113,7 @@ def _describe_usage(error: Any) -> str:
 
 
 def _failure_around(error: BaseException) -> str | None:
-    """Say what the machine lacked, if that is what happened; it is nobody's bug.
+    """Say what the machine lacked, if an error means that; it is not an internal error.
 
     Libraries wrap such errors in errors of their own, so those behind it count as well.
     """

@@ -57,9 +57,9 @@ def parse_yaml(text: str, complaint: str) -> Any:
     Parameters
     ----------
     text : str
-        What stands there.
+        The YAML text.
     complaint : str
-        What a message begins with.
+        Beginning of the error message.
 
     Raises
     ------

@@ -26,7 +26,7 @@ def find_dataset(name: str, folder: Path) -> Dataset:
         One of `PUBLISHED`, or a YAML file with the fields of `Dataset`; paths in it are relative
         to the file.
     folder : Path
-        Where published files lie, at any depth.
+        Folder that holds the published files, at any depth.
 
     Raises
     ------

@@ -78,7 +78,7 @@ def find_axes(statements: Sequence[AxisNames], shape: Sequence[int]) -> Axes:
     statements : sequence of AxisNames
         None where the file names no axes.
     shape : sequence of int
-        Of the array.
+        Shape of the array.
 
     Raises
     ------

@@ -47,7 +47,7 @@ def coordinate_spacing(
     coordinates : sequence of Coordinate or None
         One per axis of the array.
     shape : sequence of int
-        Of the array.
+        Shape of the array.
 
     Returns
     -------

@@ -51,7 +51,7 @@ def create_volume(
     shape : (Z, Y, X)
         In voxels.
     dtype : numpy dtype
-        Of a voxel.
+        Type of a voxel.
     channels : int, optional
         Makes it (c, z, y, x).
     chunk_shape : (z, y, x), optional
@@ -66,7 +66,7 @@ def create_volume(
     overwrite : bool
         An existing output, or the partial one of a run that was killed, may be replaced.
     ome_version : {"0.5", "0.4"}
-        Of OME-Zarr; ignored by the other formats.
+        Version of OME-Zarr; ignored by the other formats.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def create_container(
     overwrite : bool
         An existing output may be replaced.
     ome_version : {"0.5", "0.4"}
-        Of OME-Zarr.
+        Version of OME-Zarr.
     claim : {"new", "resume", "share", "help"}
         Whether to make the container, to take over the partial output of a process that has
         ended, to write it together with others, or to help the one that holds it.

@@ -33,7 +33,7 @@ def build_multiscale(
         Nanometres. Without a voxel size the axes carry no unit and a scale of 1, which reads
         back as None, and as the same offset in voxels.
     version : {"0.5", "0.4"}
-        Of OME-Zarr.
+        Version of OME-Zarr.
     labels_of : str, optional
         Marks the image as labels; the relative path of the image they belong to, or empty.
     """
@@ -87,7 +87,7 @@ def add_level(attributes: Mapping[str, Any], factor: Triple, method: str) -> dic
     factor : (z, y, x)
         How many voxels of the last level make one of the new.
     method : str
-        How its values are found, for viewers.
+        How its values are computed, for viewers.
 
     Examples
     --------

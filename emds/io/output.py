@@ -57,7 +57,7 @@ class PendingOutput:
     Parameters
     ----------
     target : Path
-        Where the output shall be.
+        Path of the output.
     overwrite : bool
         An existing target, or the partial output of a run that was killed, may be replaced. A
         folder is replaced only if emds wrote all that is in it; a single file (TIFF, HDF5) whoever
@@ -372,7 +372,7 @@ class PendingOutput:
         return None if self.content == self.partial else self.content.name
 
     def leave(self) -> None:
-        """Keep what was written, for another process to go on with."""
+        """Keep what was written, so that another process can continue it."""
         self._open = False
         self._unlock()
 

@@ -67,7 +67,7 @@ def first_foreign(
 ) -> Path | None:
     """Return something in a zarr folder that emds did not write; None if there is nothing.
 
-    Inside the folders of chunks nobody looks.
+    Folders of chunks are not searched.
 
     Parameters
     ----------

@@ -66,7 +66,7 @@ def read_stated(
     attributes : mapping
         Of the array, as its library gives them.
     shape : sequence of int
-        Of the array.
+        Shape of the array.
     names : sequence of AxisNames
         What stands elsewhere: zarr's ``dimension_names``, HDF5's labels, OME metadata.
     spacings : sequence of Spacing

@@ -63,7 +63,7 @@ class StoredArray:
     shape, chunk_shape : tuple of int
         Along the axes as they are stored. Where there are no chunks, a section is one.
     dtype : str
-        Of an element.
+        Type of an element.
     count : int
         Number of chunks.
     chunk_bytes, nbytes : int
@@ -123,7 +123,7 @@ class Stored:
     arrays : list of StoredArray
         Lower resolutions of images included.
     notes : list of str
-        What is not read, and why.
+        What was not read, and why.
     misfits : list of str
         Arrays of a zarr whose metadata are damaged, and images of a container of emds that are
         gone or do not lie on one grid.

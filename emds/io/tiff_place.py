@@ -69,7 +69,7 @@ def stack_place(tiff: tifffile.TiffFile, number: int, depth: int) -> Place:
     tiff : tifffile.TiffFile
         Open.
     number : int
-        Of the image.
+        Number of the image.
     depth : int
         How many sections it has. One has no thickness of its own.
 

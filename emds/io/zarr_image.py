@@ -38,7 +38,7 @@ class ZarrImage(WritableVolume):
     folder : Path
         Where `group` lies now.
     spec : ArraySpec
-        What the array shall be.
+        Description of the array.
     store_attributes : callable
         Puts emds' own attributes where they belong.
     owner : Container or None

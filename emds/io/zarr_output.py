@@ -97,7 +97,7 @@ class Container:
         shape : (Z, Y, X)
             In voxels.
         dtype : numpy dtype
-            Of a voxel.
+            Type of a voxel.
         channels : int, optional
             Makes the array (c, z, y, x), with one channel to a chunk.
         chunk_shape : (z, y, x), optional
@@ -188,7 +188,7 @@ class Container:
         self._output.set_up()
 
     def leave(self) -> None:
-        """Keep what was written, for another process to go on with."""
+        """Keep what was written, so that another process can continue it."""
         self._output.leave()
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:

@@ -40,7 +40,7 @@ class Member:
     node : zarr.Array, zarr.Group or None
         None where it cannot be opened.
     attributes : dict
-        Of the node.
+        Attributes of the node.
     problem : str or None
         Why it cannot be opened, as a clause.
     """

@@ -21,9 +21,9 @@ def align(
     Parameters
     ----------
     volume, reference : Volume
-        What is judged, and what it is judged by.
+        The volume to score, and its reference.
     names : (str, str)
-        What messages call the two.
+        Names of the two in messages.
 
     Returns
     -------
@@ -76,11 +76,11 @@ def common_region(
     Parameters
     ----------
     source, labels : Volume
-        What the labels belong to, and they.
+        The image, and its labels.
     roi : Roi or None
         The region, in voxels of `source`; None for all that has labels.
     name : str
-        What messages call the labels.
+        Name of the labels in messages.
 
     Returns
     -------

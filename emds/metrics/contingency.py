@@ -125,7 +125,7 @@ def as_ids(labels: NDArray[Any], name: str) -> NDArray[np.unsignedinteger[Any]]:
     labels : integer or bool, any shape
         Ids; none may be negative.
     name : str
-        What a message calls the array.
+        Name of the array in messages.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def number_ids(ids: Ids) -> tuple[NDArray[np.int64], int]:
     numbers : (N,) int64
         Which of the distinct ids each one is.
     count : int
-        How many distinct ids there are.
+        Number of distinct ids.
 
     Examples
     --------

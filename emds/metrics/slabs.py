@@ -22,7 +22,7 @@ def iter_slabs(
     whole_sections : bool
         Never cut a section into strips, even where it is larger than `slab_bytes`.
     slab_bytes : int
-        What a slab of all volumes may take.
+        Maximum bytes of a slab of all volumes.
     """
     shape = volumes[0].shape
     depth, height, _ = (
@@ -43,7 +43,7 @@ def slab_shape(
     Parameters
     ----------
     shape : (Z, Y, X)
-        Of the volume.
+        Shape of the volume.
     chunk : (z, y)
         Depth and height of a chunk, at most those of the volume.
     voxel_bytes : int

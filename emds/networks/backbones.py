@@ -24,7 +24,7 @@ class Surroundings:
     Attributes
     ----------
     channels_in, channels_out : int
-        Sections that go in, and sections or affinities that come out.
+        Number of input sections, and of output sections or affinities.
     denoises : bool
         The output is an image; a network made to predict the noise then does so.
     widths : (int, int, int)

@@ -61,7 +61,7 @@ class Architecture:
     in_slices : int
         Adjacent noisy sections that go in, odd: K.
     out_slices : int
-        Coarse sections that come out of the denoiser, odd, at most K: M, those in the middle.
+        Number M of coarse sections that the denoiser returns, odd, at most K; those in the middle.
         Without a denoiser it means nothing.
 
     Raises

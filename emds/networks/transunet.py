@@ -32,7 +32,7 @@ class TransUNetSize:
     units : (int, int, int)
         Residual units of each block.
     hidden, layers, heads, mlp : int
-        Of the transformer.
+        Sizes of the transformer.
     decoder : (int, int, int, int)
         Channels at 1/8, 1/4, 1/2 and full resolution.
     """

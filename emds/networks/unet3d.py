@@ -24,9 +24,9 @@ class UNet3d(nn.Module):
         Depth of the stack that goes in, odd. Of a single section the network is a U-Net in the
         plane: its kernels have no depth.
     sections_out : int
-        Those in the middle of the stack for which something comes out, odd.
+        Sections in the middle of the stack that are predicted, odd.
     channels_out : int
-        What comes out for a voxel, without activation: grey values or affinities.
+        Outputs for a voxel, without activation: grey values or affinities.
     widths : (int, int, int)
         Feature channels at resolution 1, 1/2 and 1/4; at 1/8 there are twice the last.
 

@@ -34,7 +34,7 @@ def load_vit_weights(network: TransUNet, path: Path) -> None:
     Parameters
     ----------
     network : TransUNet
-        Of the published size; changed in place.
+        A network of the published size; changed in place.
     path : Path
         E.g. ``R50+ViT-B_16.npz``: kernels are (y, x, in, out), dense ones (in, out).
 

@@ -81,7 +81,7 @@ def passed_by(weights: Sequence[float], correlation: Floats) -> float:
     weights : sequence of float
         Of the filter; scaled to square sum 1, so that white noise passes whole.
     correlation : (L,) float64
-        Of the noise along that axis; 0 from L on.
+        Correlation of the noise along that axis; 0 from L on.
 
     Examples
     --------

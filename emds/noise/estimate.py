@@ -86,7 +86,7 @@ class NoiseEstimate:
     line, film : CurveFit
         Both laws, fitted to it.
     patches : int
-        How many entered the fit.
+        Number of patches in the fit.
     """
 
     gain: Measured

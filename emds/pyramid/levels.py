@@ -37,7 +37,7 @@ def plan_levels(shape: Triple, voxel_size: Nanometres | None, count: int | None)
     Parameters
     ----------
     shape : (Z, Y, X)
-        Of the image.
+        Shape of the image.
     voxel_size : (z, y, x) float or None
         Nanometres; None counts as a cube.
     count : int, optional

@@ -71,7 +71,7 @@ def label_store(plan: LabelPlan, store: Store, order: Sequence[int] | None = Non
     Parameters
     ----------
     plan : LabelPlan
-        What to do.
+        Region, blocks and settings.
     store : Store
         Holds the affinities, receives the labels.
     order : sequence of int, optional
@@ -101,7 +101,7 @@ def label_affinities(
     affinities : (C, Z, Y, X) uint8 or uint16
         1 = same, scaled to the range of the type; see `emds.segmentation.affinities.quantize`.
     spec : AffinitySpec
-        What the C channels mean.
+        Offset of each of the C channels, and which channels attract.
     settings : LabelSettings
         How; its bias is taken to be in the affinities already.
     mask : (Z, Y, X) bool, optional

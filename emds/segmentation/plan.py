@@ -21,7 +21,7 @@ class LabelPlan:
     Attributes
     ----------
     settings : LabelSettings
-        How.
+        Label settings.
     scheme : BlockwiseScheme
         The blocks, in the coordinates in which mutex strides count.
     chunk_shape : (z, y, x)
@@ -75,11 +75,11 @@ def plan_labels(
     region : Roi
         What is labelled, in the coordinates in which mutex strides count.
     spec : AffinitySpec
-        What the channels mean.
+        Offset of each affinity channel, and which channels attract.
     settings : LabelSettings
-        How.
+        Label settings.
     chunk_shape : (z, y, x)
-        Of the labels, voxels.
+        Chunk shape of the labels, voxels.
     memory : int
         Bytes to work with.
     block_shape : (z, y, x), optional

@@ -39,7 +39,7 @@ class LabelSettings(Checked):
         Added to the logits of each channel before they are stored or segmented, see
         `emds.segmentation.bias`; empty where nothing is.
     backend : {"numba", "elf"}
-        Of the mutex watershed.
+        Implementation of the mutex watershed.
     stitch : {"exact", "none"}
         How blocks become one volume: ``exact`` has the result of the whole volume at once,
         ``none`` leaves the blocks apart.

@@ -56,7 +56,7 @@ class AdaptOptions(Checked):
     intensity : (low, high), "auto" or None
         As in `InferenceOptions`.
     seed : int
-        Of samples and blind spots.
+        Random seed for samples and blind spots.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``mps``.
     """
@@ -89,9 +89,9 @@ class AdaptPlan:
     intensity : Intensity
         Grey values that map to -1 and +1.
     noise : NoiseEstimate
-        Of the region.
+        Noise of the region.
     reach : (z, y, x)
-        How far that noise resembles itself, voxels.
+        Correlation length of that noise, voxels.
     recipe : Recipe
         Which networks move.
     config : TrainConfig
@@ -128,7 +128,7 @@ def plan_adaptation(
     source : Volume
         Noisy grey values.
     options : AdaptOptions
-        What the user chose.
+        Options of the user.
     progress : callable
         Told (done, total, text) while the noise is estimated.
 

@@ -55,7 +55,7 @@ class CheckReport:
     Attributes
     ----------
     location : str
-        What was checked.
+        The location checked.
     arrays : list of ArrayTally
         In the order of their names.
     bad_chunks : list of BadChunk

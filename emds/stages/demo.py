@@ -59,9 +59,9 @@ def demo(
     checkpoint : Path, optional
         A model with denoiser and segmenter; default: the one that comes with emds.
     seed : int
-        Of the volume and of the noise.
+        Random seed for the volume and the noise.
     shape : (Z, Y, X)
-        Of the volume, in voxels of 10 nm.
+        Shape of the volume, in voxels of 10 nm.
     overwrite : bool
         Results of an earlier demo in `out` may be replaced.
     progress : callable, optional

@@ -55,7 +55,7 @@ def estimate_noise(
     roi : Roi, optional
         The part of `source` to look at.
     voxels : int
-        How many voxels to read, about.
+        Approximate number of voxels to read.
     seed : int
         Of the sample and the bootstrap; not negative.
     plot : str or Path, optional
@@ -125,7 +125,7 @@ def estimate_from_boxes(
     Returns
     -------
     estimate : NoiseEstimate
-        Of all boxes together.
+        Estimate from all boxes together.
     alike : float
         Correlation of adjacent sections, coarsely seen.
 

@@ -56,7 +56,7 @@ def execute(
     Parameters
     ----------
     request : Request
-        What to do.
+        The request.
     source, mask : Volume
         The inputs that `request` names, open.
     out : str or Path
@@ -65,7 +65,7 @@ def execute(
         Among how many processes. A shard does its part of the first phase that is not done, and
         leaves the rest to the others and to `merge`.
     resume : bool
-        Continue a run that was stopped or killed.
+        Continue a run that was interrupted.
     overwrite : bool
         An existing output may be replaced.
     verify_input : {"files", "full"}
@@ -73,7 +73,7 @@ def execute(
         from the same input: where its files have other sizes or times than when a block was
         made, or everything.
     again : str, optional
-        Which command goes on with the run, for messages.
+        Command that continues the run, for messages.
     progress : callable, optional
         Told (blocks done, blocks, what).
 
@@ -81,7 +81,7 @@ def execute(
     ------
     DataError, UsageError, CheckpointError
         Whatever is wrong with inputs, options or the model; nothing has been written then. Or
-        the input was changed while the run, or one that it goes on with, read it; the blocks are
+        the input changed while this run, or the run that it continues, read it; the blocks are
         kept then.
     OutputExistsError
         The output is there, or was begun by another run.
@@ -95,7 +95,7 @@ def execute(
     shard = execution.shard
     if overwrite and (resume or shard is not None):
         raise UsageError(
-            "--resume and --shard go on with an output and --overwrite discards it: give one."
+            "--resume and --shard continue an output, --overwrite discards it: give one of them."
         )
     if is_single_file(out):
         refuse_in_file(request, out, execution, resume)
@@ -164,7 +164,7 @@ def merge(
     Parameters
     ----------
     out : str or Path
-        What the shards were told to write.
+        The `out` of the shards.
     workers, launcher, verify_input, progress
         As in `execute`.
 
@@ -201,7 +201,7 @@ def take_part(out: str | Path, threads: int | None = None) -> None:
     out : str or Path
         The output.
     threads : int, optional
-        Of this process.
+        Number of threads of this process.
     """
     container = create_container(out, claim="help")
     folder = container.work_folder

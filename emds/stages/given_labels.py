@@ -52,7 +52,7 @@ class GivenLabels(Volume):
     labels : Volume
         As they are stored.
     name : str
-        What messages call them.
+        Name of the labels in messages.
     tell : callable
         Told once of each reserved id that is met.
     """
@@ -145,9 +145,9 @@ def refuse_image(labels: Volume, name: str, truth: Volume | None = None) -> None
     Parameters
     ----------
     labels : Volume
-        Of any type; a sample of it is read.
+        Labels of any type; a sample is read.
     name : str
-        What the message calls it.
+        Name of the value in the message.
     truth : Volume, optional
         Of the same shape; only voxels at which it is not 0 are looked at. Default: `labels`.
     """

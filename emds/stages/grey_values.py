@@ -35,7 +35,7 @@ def sample_boxes(source: Volume, region: Roi, most: int = _BOXES) -> list[Roi]:
     source : Volume
         Its chunks decide how many.
     region : Roi
-        Where to take them.
+        Region to take them from.
     most : int
         How many at most; fewer, and perhaps none, where chunks are huge.
     """

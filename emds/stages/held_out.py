@@ -104,15 +104,15 @@ class HeldOut:
     slices : int
         Adjacent sections that the network sees.
     reach : (z, y, x)
-        Of the noise, see `hide_spots`.
+        Correlation length of the noise, see `hide_spots`.
     noisy_mean : NoisyMean
-        What is to be seen where the image is true.
+        Expected noisy value for a given true grey value.
     intensity : Intensity
         Grey values that map to -1 and +1.
     seed : int
         Chooses the spots.
     device : torch.device
-        Where to compute.
+        Device to compute on.
     """
 
     def __init__(

@@ -64,7 +64,7 @@ class Inputs:
         stop: Stop,
         progress: Progress,
     ) -> None:
-        """Refuse to go on with blocks that were made from another input than is there now.
+        """Raise if blocks were made from another input than is there now.
 
         Parameters
         ----------

@@ -31,7 +31,7 @@ class Ladders:
     Attributes
     ----------
     start : LabelSettings
-        Where the walk begins.
+        Settings to start from.
     groups : dict of str to tuple of int
         The channels of each group whose bias is searched.
     rungs : tuple of tuples
@@ -93,7 +93,7 @@ def descend(
     Parameters
     ----------
     start : Point
-        Where to begin.
+        Point to start from.
     heights : sequence of int
         Rungs of each ladder.
     better : callable

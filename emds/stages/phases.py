@@ -27,7 +27,7 @@ class Phase:
     Attributes
     ----------
     name : str
-        Of its log.
+        Name of its log.
     what : str
         For the progress line.
     begin : callable

@@ -45,7 +45,7 @@ class InferenceOptions(Checked):
     batch_size : int or None
         Tiles per call of the network.
     device, precision : str
-        Where, and in which arithmetic.
+        Device and arithmetic.
     voxel_size : (z, y, x) or None
         Nanometres; overrides what the source says.
     intensity : (low, high), "auto" or None
@@ -61,7 +61,7 @@ class InferenceOptions(Checked):
     labeller : str
         The way from affinities to segments; see `emds.segmentation.settings.LABELLERS`.
     backend : {"numba", "elf"}
-        Of the mutex watershed.
+        Implementation of the mutex watershed.
     stitch : {"exact", "none"}
         How blocks of labels become one volume; see `emds.segmentation.settings.LabelSettings`.
     mutex_strides : (z, y, x) or None
@@ -171,11 +171,11 @@ def plan_inference(
     checkpoint : Checkpoint
         The model.
     options : InferenceOptions
-        What the user chose.
+        Options of the user.
     device : str
         Its type, such as ``cpu``.
     channels : int
-        Values per voxel that the network shall give.
+        Values per voxel that the network returns.
 
     Raises
     ------

@@ -34,9 +34,9 @@ class Pyramid:
     location : str
         The image.
     added : int
-        How many levels are new.
+        Number of new levels.
     shapes : list of (Z, Y, X)
-        Of all levels, the image itself first.
+        Shapes of all levels, the image itself first.
     """
 
     location: str

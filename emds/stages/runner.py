@@ -59,7 +59,7 @@ class Runner:
     container : Container
         The output, set up.
     job : Job
-        What to do.
+        The job.
     arrays : Arrays
         What is read and written.
     execution : Execution
@@ -71,7 +71,7 @@ class Runner:
     progress : callable
         Told (blocks done, blocks, what).
     again : str
-        Which command goes on with the run.
+        Command that continues the run.
     """
 
     container: Container
@@ -94,7 +94,7 @@ class Runner:
                         return
 
     def verify_inputs(self, how: VerifyInput) -> None:
-        """Refuse to go on if blocks were made from another input; see `Inputs.verify`."""
+        """Raise if blocks were made from another input; see `Inputs.verify`."""
         notes = [(phase, self._notes(phase).log) for phase in phases_of(self.job)]
         self.inputs.verify(notes, how, self.stop, self.progress)
 

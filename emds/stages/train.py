@@ -52,7 +52,7 @@ def train(
     Parameters
     ----------
     config : TrainConfig
-        What to train, on what, how.
+        Configuration of the training.
     out : Path
         Run folder: the checkpoints, the resumable ``state.pt`` and the curve ``metrics.jsonl``.
     resume : bool
@@ -159,7 +159,7 @@ def train(
 
 
 def _may_begin(folder: RunFolder, resume: bool, overwrite: bool) -> bool:
-    """Return whether there is a state to go on from; refuse what is not this run's to write to."""
+    """Return whether there is a state to continue; refuse a folder that is not this run's."""
     path = folder.path
     if path.exists() and not path.is_dir():
         raise UsageError(f"--out {path} must be a folder, and it is a file.")

@@ -70,7 +70,7 @@ class Judge:
         As the network gave them, without a bias: for each image of the place. Scores and parts
         are means over them.
     spec : AffinitySpec
-        What the channels mean.
+        Offset of each affinity channel, and which channels attract.
     truth : MemoryVolume
         Ids of the same voxels; 0 is ignored.
     origin : (z, y, x)

@@ -21,7 +21,7 @@ class TuningReport:
     protocol, metric : str
         Metric that was minimised, and its protocol.
     part_name : str
-        What the parts of a score are.
+        Name of the parts of a score.
     groups : dict of str to tuple of int
         The channels of each group whose bias was searched.
     trials : tuple of Trial
@@ -31,7 +31,7 @@ class TuningReport:
     out : str
         The checkpoint that was written.
     notes : tuple of str
-        What was cut to fit.
+        Notes on what was cropped.
     """
 
     protocol: str

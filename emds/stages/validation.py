@@ -48,9 +48,9 @@ class Validator:
         Recipe, noise (the first model), sections in, number of sections, mutex strides, smallest
         segment.
     spec : AffinitySpec
-        Of the segmenter's channels.
+        Offsets of the segmenter's channels, and which channels attract.
     device : torch.device
-        Where to compute.
+        Device to compute on.
     """
 
     def __init__(

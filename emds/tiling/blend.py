@@ -48,7 +48,7 @@ class Blender:
     channels : int
         Values per voxel.
     overlap : (z, y, x)
-        Of the grid the tiles come from.
+        Overlap of the tile grid.
     """
 
     def __init__(self, roi: Roi, channels: int, overlap: Triple) -> None:

@@ -26,7 +26,7 @@ class NetworkPredictor:
     intensity : Intensity
         Grey values that map to -1 and +1, both ways.
     device : torch.device
-        Where to compute.
+        Device to compute on.
     batch_size : int
         Tiles per call.
     precision : {"fp32", "bf16"}

@@ -24,7 +24,7 @@ class TilePredictor(Protocol):
     Attributes
     ----------
     channels : int
-        Values per voxel that come out.
+        Values per voxel of the output.
     batch_size : int
         Tiles per call; the batch is always full, so a tile's result never depends on how many
         were left over.

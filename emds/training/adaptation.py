@@ -53,13 +53,13 @@ def adapt(
     sampler : HiddenSampler
         Gives the batch of a step.
     noisy_mean : NoisyMean
-        What is to be seen where the image is true.
+        Expected noisy value for a given true grey value.
     config : TrainConfig
         Steps, optimiser, and how often the state is saved.
     identity : mapping
         JSON; what must be the same for the state to be continued.
     device : torch.device
-        Where to compute.
+        Device to compute on.
     folder : RunFolder
         Receives the state.
     progress : callable
@@ -130,7 +130,7 @@ def blind_spot_loss(
     spots : (n, M, y, x) bool
         Middles of the spots.
     noisy_mean : NoisyMean
-        What is to be seen where the image is true.
+        Expected noisy value for a given true grey value.
 
     Returns
     -------

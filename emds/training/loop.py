@@ -88,9 +88,9 @@ def train(
     recipe, config
         What is trained, and how.
     offsets : tuple of (dz, dy, dx)
-        Of the affinity channels.
+        Offsets of the affinity channels.
     device : torch.device
-        Where to compute.
+        Device to compute on.
     folder : RunFolder
         Receives the state and the curve.
     validate, save : callable

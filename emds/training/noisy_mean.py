@@ -1,8 +1,8 @@
 """What a network's clean image would look like, on average, under the noise of a volume.
 
-Noise that is cut off at black and white has a mean that is not the clean value: dark places seem
-brighter and bright ones darker. A network that is shown nothing but noisy values would learn
-that. So it is compared with them as they are to be expected where its image is true.
+Noise that is clipped at black and white has a mean that differs from the clean value: dark places
+seem brighter and bright ones darker. A network that sees only noisy values would learn that. So
+the noisy values are compared with the values expected for the network's image.
 """
 
 from __future__ import annotations

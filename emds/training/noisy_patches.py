@@ -51,11 +51,11 @@ class HiddenSampler:
     slices : (int, int)
         Sections that the network sees, and those of them that it predicts: K and M.
     side : int
-        Of the squares, pixels.
+        Side of the squares, pixels.
     count : int
         Samples of a step.
     reach : (z, y, x)
-        Of the noise, see `hide_spots`.
+        Correlation length of the noise, see `hide_spots`.
     intensity : Intensity
         Grey values that map to -1 and +1.
     seed : int

@@ -55,7 +55,7 @@ class Recipe:
     trained : tuple of str
         Those that move. The others are frozen: no gradients, and evaluation mode.
     weights : LossWeights
-        Of the loss terms.
+        Weights of the loss terms.
     starts_from : mapping
         Network → the recipe whose checkpoint it must start from.
     select : str

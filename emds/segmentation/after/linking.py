@@ -129,7 +129,7 @@ def join_sections(
     Parameters
     ----------
     overlaps : SectionOverlaps
-        Of the whole volume, every pair once.
+        Overlaps of the whole volume, every pair once.
     sizes : (n + 1,) int64
         Pixels of each segment; ids are dense, in order of first voxel.
     threshold : float

@@ -90,7 +90,7 @@ def nodes_of(is_open: NDArray[np.bool_], start: int) -> NDArray[np.uint32]:
     Parameters
     ----------
     is_open : (n,) bool
-        Of the pieces.
+        Whether each piece is open.
     start : int
         Nodes before this part.
 
@@ -164,7 +164,7 @@ def segments_of(
     pieces : Pieces
         Of the part.
     first_voxels : (n,) int64
-        Of all segments, from `number_segments`.
+        First voxels of all segments, from `number_segments`.
     of_open : (open pieces,) uint64
         The segments of the open pieces: what the group that the part belongs to found.
 

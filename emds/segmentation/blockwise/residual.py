@@ -96,7 +96,7 @@ def residual_graph(
     nodes : (Z, Y, X) uint32
         The node of each voxel; 0 where everything is decided.
     spec : AffinitySpec
-        What the C channels mean.
+        Offset of each of the C channels, and which channels attract.
     strides : (z, y, x)
         As in `mutex_watershed`.
     origin : (z, y, x)

@@ -24,7 +24,7 @@ class BlockwiseScheme:
     Attributes
     ----------
     spec : AffinitySpec
-        What the channels mean.
+        Offset of each affinity channel, and which channels attract.
     strides : (z, y, x)
         As in `mutex_watershed`.
     volume : Roi

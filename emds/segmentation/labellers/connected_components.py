@@ -150,9 +150,9 @@ def _edges(
     Parameters
     ----------
     affinities : (C, Z, Y, X) uint8 or uint16
-        Of the box.
+        Affinities of the box.
     spec : AffinitySpec
-        What the channels mean.
+        Offset of each affinity channel, and which channels attract.
     mask : (Z, Y, X) bool, optional
         Edges that touch a False voxel do not exist.
 

@@ -64,12 +64,12 @@ def watershed_of_block(
     lattice : Lattice
         The meaning of the channels.
     shape : (Z, Y, X)
-        Of the block.
+        Shape of the block.
 
     Returns
     -------
     parents : (Z * Y * X,) uint32
-        Of the union-find.
+        Parents of the union-find.
     is_open : (Z * Y * X,) bool
         Whether the cluster of a root is open.
     """
@@ -119,7 +119,7 @@ def watershed_of_graph(
     Returns
     -------
     parents : (nodes,) uint32
-        Of the union-find.
+        Parents of the union-find.
     is_open : (nodes,) bool
         Whether the cluster of a root is open.
     """

@@ -85,7 +85,7 @@ def make_plan(
     out : Path
         Folder of the plan, new or begun.
     tables : sequence of int
-        Of the paper, 1 to 4.
+        Tables of the paper, 1 to 4.
     datasets : sequence of str
         Names or YAML files that take the place of the paper's data sets; empty for those.
     recipes : sequence of str
@@ -93,7 +93,7 @@ def make_plan(
     seeds : int
         Trainings of each system.
     settings : Settings, optional
-        How to train.
+        Training settings.
 
     Raises
     ------

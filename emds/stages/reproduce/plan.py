@@ -158,7 +158,7 @@ class Row:
     Attributes
     ----------
     table : int
-        Of the paper.
+        Table of the paper.
     dataset, noise, recipe : str
         As in `System`.
     pair : (str, str)

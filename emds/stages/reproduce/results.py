@@ -81,9 +81,9 @@ class Difference:
     low, high : float
         95 % interval over sections (paired block bootstrap), of the mean over the seeds.
     half_width : float or None
-        Of the 95 % interval over seeds.
+        Half the width of the 95 % interval over seeds.
     seeds : int
-        How many both have.
+        Number of seeds that both have.
     """
 
     dataset: str

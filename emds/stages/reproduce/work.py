@@ -51,7 +51,7 @@ def do_task(place: Workspace, task: Task, progress: Progress | None) -> None:
 
 
 def train_system(place: Workspace, system: System, progress: Progress | None) -> None:
-    """Train a system, or go on where it was stopped, and record it."""
+    """Train a system, or continue its training, and record it."""
     folder, config = place.run_folder(system), place.config(system)
     resume = RunFolder(folder).is_begun()
     best = train(config, folder, resume=resume, device=place.settings.device, progress=progress)

@@ -36,7 +36,7 @@ class Settings(Checked):
     vit_weights : Path or None
         Published weights that a TransUNet of the full size starts from.
     device : str
-        Where to compute.
+        Device to compute on.
     """
 
     preset: str = "cpu"
