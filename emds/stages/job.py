@@ -209,8 +209,8 @@ def prepare(request: Request, source: Volume, mask: Volume | None) -> Job:
     options = request.options
     if options.uncertainty and not (options.tta and request.command != "segment"):
         raise UsageError(
-            "--uncertainty is the standard deviation of the images that --tta averages: give --tta "
-            "too, and use emds run or emds denoise, which write an image."
+            "--uncertainty is the standard deviation of the images that --tta averages: give "
+            "--tta as well, and use emds run or emds denoise, which write an image."
         )
     if request.checkpoint is None:
         return _labelling_job(request, source, mask)
