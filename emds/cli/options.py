@@ -337,8 +337,9 @@ MaxMemory = Annotated[
     str | None,
     typer.Option(
         metavar="SIZE",
-        help="Memory of a process, approximately, such as 2GiB. Counts Python and libraries (400 "
-        "MiB), blocks and tables, but not the network.  [default: a quarter of the RAM]",
+        help="Memory to use, approximately, such as 2GiB; workers share it. Counts Python and "
+        "libraries (400 MiB), blocks and tables, but not the network.  [default: a quarter of the "
+        "RAM]",
     ),
 ]
 MaxResidual = Annotated[
