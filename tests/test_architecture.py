@@ -30,7 +30,7 @@ BASE = {
 # What else a part of emds may import; every part may import itself, errors, geometry, config,
 # the type of a volume (emds.io.volume) and the version (emds).
 MAY_IMPORT = {
-    "__init__": {"io", "networks", "noise", "segmentation", "stages"},
+    "__init__": {"execution", "io", "networks", "noise", "segmentation", "stages"},
     "__main__": {"cli"},
     "cli": {"execution", "io", "noise", "pretrained", "segmentation", "stages"},
     "stages": {
