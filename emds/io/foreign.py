@@ -76,6 +76,7 @@ _FOLDERS = (
     ("attributes.json", "an N5 container", "n5-utils, or zarr 2 in Python (N5Store)"),
     ("info", "a Neuroglancer volume (precomputed)", "cloud-volume in Python"),
     ("data.n5", "a BigDataViewer folder", "Fiji (to HDF5, or OME-Zarr)"),
+    ("header.wkw", "a WEBKNOSSOS magnification (wkw)", "webknossos in Python (to zarr)"),
 )
 
 
@@ -119,6 +120,9 @@ def foreign_folder(folder: Path) -> str:
     for name, what, tool in _FOLDERS:
         if (folder / name).exists():
             return f"It is {what}; convert it, e.g. by {tool}."
+    for root, example in ((folder, "color/1"), (folder.parent, "1")):
+        if (root / "datasource-properties.json").is_file():
+            return f"It belongs to a WEBKNOSSOS data set: name a magnification, e.g. {example}."
     suffixes = {child.suffix.lower() for child in folder.iterdir() if child.is_file()}
     others = sorted(suffixes & {".jpg", ".jpeg", ".jp2", ".bmp", ".gif", ".webp"})
     if others:

@@ -116,6 +116,13 @@ def attributes_of(node: Any) -> dict[str, Any]:
     return attributes
 
 
+def groups_above(dataset: Any) -> dict[str, dict[str, Any]]:
+    """Return the attributes of all groups that a data set lies in, by path."""
+    parts = (dataset.name or "").strip("/").split("/")[:-1]
+    paths = ["/".join(parts[:depth]) for depth in range(len(parts) + 1)]
+    return {path: attributes_of(dataset.file[path or "/"]) for path in paths}
+
+
 def why_untyped(dataset: Any) -> str | None:
     """Say why the values of a data set have no shape or type in numpy, or None where they have."""
     if dataset.shape is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from emds.errors import VolumeError
 from emds.io.axes import default_axes
 from emds.io.hdf5_axes import read_hdf5_stated
-from emds.io.hdf5_tree import Unreadable, members, why_untyped
+from emds.io.hdf5_tree import Unreadable, groups_above, members, why_untyped
 from emds.io.hdf5_values import values_of, why_packed
 from emds.io.location import Location
 from emds.io.source import (
@@ -25,8 +26,10 @@ from emds.io.source import (
     role_of_path,
     stored_by_emds,
 )
+from emds.io.stated import remarks_on_groups
 
 _LONGEST_LINK_CHAIN = 16
+_BIG_DATA_VIEWER = re.compile(r"/t\d{5,}/s\d{2,}/\d+/cells")
 
 
 def find_hdf5_arrays(location: Location) -> Found:
@@ -152,6 +155,14 @@ def _source(dataset: Any, path: Path, key: str, name: str) -> ArraySource:
         itemsize = dataset.id.get_type().get_size()
         return _unreadable(path, key, name, dataset.shape or (), itemsize, str(reason))
     stated, attributes = read_hdf5_stated(dataset)
+    remarks = list(stated.remarks)
+    if stated.voxel_size is None and stated.unusable is None:
+        remarks += remarks_on_groups(groups_above(dataset))
+    if _BIG_DATA_VIEWER.fullmatch(dataset.name or "") and dataset.dtype == np.int16:
+        remarks.append(
+            "BigDataViewer stores unsigned 16-bit numbers as signed ones, so values above 32767 "
+            "are read as negative; the voxel size in its .xml file is not read"
+        )
     shape, chunks = values.shape, dataset.chunks
     decoded = int(np.prod(chunks, dtype=object)) * dataset.dtype.itemsize if chunks else 0
     return ArraySource(
@@ -166,7 +177,7 @@ def _source(dataset: Any, path: Path, key: str, name: str) -> ArraySource:
         attributes=_of_emds(attributes),
         meant_as=role_of_path(key),
         unusable=_why_outside(dataset) or why_packed(dataset) or stated.unusable,
-        remarks=stated.remarks,
+        remarks=tuple(remarks),
     )
 
 

@@ -16,7 +16,7 @@ from emds.io.location import ZARR_METADATA, Location, parse_location
 from emds.io.mark import attributes_of
 from emds.io.multiscale import level_paths
 from emds.io.source_volume import SourceVolume
-from emds.io.volume import CroppedVolume, Volume
+from emds.io.volume import LayeredVolume, Volume
 
 _METADATA = (*ZARR_METADATA, ".zattrs", ".zmetadata")
 
@@ -81,7 +81,7 @@ def list_files(*volumes: Volume | None) -> Listing:
     files: dict[str, Facts] = {}
     roots = []
     for number, volume in enumerate(volumes):
-        whole = volume and uncropped(volume)
+        whole = volume and lowest(volume)
         if not isinstance(whole, SourceVolume):
             roots.append("")
             continue
@@ -100,9 +100,9 @@ def list_files(*volumes: Volume | None) -> Listing:
     return Listing(files, tuple(roots))
 
 
-def uncropped(volume: Volume) -> Volume:
-    """Return the volume of which one is a box, or the volume itself."""
-    while isinstance(volume, CroppedVolume):
+def lowest(volume: Volume) -> Volume:
+    """Return the volume that reads the files, below all that cuts or changes what it gives."""
+    while isinstance(volume, LayeredVolume):
         volume = volume.whole
     return volume
 

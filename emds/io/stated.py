@@ -7,7 +7,9 @@
 ``transform``             of COSEM and CellMap: axes, scale, translate, units
 ``resolution``            voxel size of CREMI, with ``offset``; nm, or what ``units`` says
 ``voxel_size``            the same of funlib
-``element_size_um``       voxel size of ImageJ's HDF5 plugin and PlantSeg; micrometres
+``units``                 of the two before; also ``unit``, ``resolution_unit`` and the like
+``element_size_um``       voxel size of ImageJ's HDF5 plugin and PlantSeg; micrometres; the others
+                          with a unit in their name likewise
 ``pixelResolution``       voxel size of N5 viewers, always (x, y, z), with ``downsamplingFactors``
 ========================  =====================================================================
 
@@ -26,11 +28,24 @@ from emds.io.coordinates import Coordinate, coordinate_spacing
 from emds.io.place import MisstatedPlaceError, Spacing, find_place, not_understood
 from emds.io.volume import Nanometres
 
-_SIZES = {"resolution": None, "voxel_size": None, "element_size_um": "um"}
+_SIZES = {"resolution": None, "voxel_size": None} | {
+    f"{size}_{unit}": unit
+    for size in ("element_size", "voxel_size", "resolution")
+    for unit in ("um", "nm")
+}
+# Each by itself; the first that is there counts.
+_UNITS = (
+    "units",
+    "unit",
+    *(f"{n}_{u}" for n in ("resolution", "voxel_size") for u in ("units", "unit")),
+)
+SIZES = (*_SIZES, "pixelResolution", "transform")
 KEYS = (
-    "_ARRAY_DIMENSIONS", "axis_names", "axistags", "axis_units", "transform", *_SIZES,
-    "pixelResolution", "downsamplingFactors", "units", "offset",
+    "_ARRAY_DIMENSIONS", "axis_names", "axistags", "axis_units", *SIZES, "downsamplingFactors",
+    *_UNITS, "offset",
 )  # fmt: skip
+# Less than an atom: no voxel of a section, so the number counts something else than nanometres.
+_SMALLEST = 0.1
 
 
 @dataclass(frozen=True)
@@ -83,6 +98,23 @@ def read_stated(
     except (MisstatedAxesError, MisstatedPlaceError) as error:
         return Stated("?" * len(shape), unusable=str(error))
     return Stated(axes.letters, place.voxel_size, place.offset, axes.remarks + place.remarks)
+
+
+def remarks_on_groups(groups: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Say that groups state a voxel size: of which of their arrays, only a person can tell.
+
+    Parameters
+    ----------
+    groups : mapping
+        Attributes by the path of each group above an array that states no voxel size itself.
+    """
+    return [
+        f"the attribute {key!r} of its group {group or '/'!r} is not read, and its voxel size is "
+        "taken as unknown"
+        for group, attributes in groups.items()
+        for key in SIZES
+        if key in attributes
+    ]
 
 
 def _content(value: Any) -> Any:
@@ -160,7 +192,8 @@ def _spacings(told: Mapping[str, Any], letters: str, is_of_emds: bool) -> list[S
     if "transform" in told:
         found.append(transform_spacing(told["transform"], len(letters)))
     nothing: list[Any] = [None] * len(letters)
-    units = _units(told["units"], letters) if "units" in told else ["nm"] * len(letters)
+    named = next((key for key in _UNITS if key in told), None)
+    units = _units(told[named], letters) if named else ["nm"] * len(letters)
     shift, shift_units = nothing, units
     if "offset" in told:
         shift = _per_axis(told["offset"], letters, "offset")
@@ -171,6 +204,8 @@ def _spacings(told: Mapping[str, Any], letters: str, is_of_emds: bool) -> list[S
         if key in told:
             scale = _per_axis(told[key], letters, key)
             of_scale = [unit] * len(letters) if unit else units
+            if not named and not unit and any(0 < size < _SMALLEST for size in scale if size):
+                of_scale = nothing
             found.append(Spacing(_attribute(key), scale, nothing, of_scale, nothing))
     if "pixelResolution" in told:
         found += _pixel_resolution(told, letters)

@@ -157,30 +157,39 @@ class CachedVolume(Volume):
         return self.values[(..., *box.slices())].copy(order="C")
 
 
-class CroppedVolume(Volume):
-    """A box of another volume, as a volume of its own (what ``--roi`` gives a stage)."""
+class LayeredVolume(Volume):
+    """Another volume with something changed on the way; its files are the files of that one."""
 
-    def __init__(self, whole: Volume, roi: Roi) -> None:
+    def __init__(self, whole: Volume) -> None:
         self.whole = whole
-        self.origin = roi.offset
         self.location = whole.location
-        self.shape = roi.shape
+        self.shape = whole.shape
         self.channels = whole.channels
         self.dtype = whole.dtype
         self.chunk_shape = whole.chunk_shape
         self.voxel_size = whole.voxel_size
+        self.offset = whole.offset
+        self.attributes = whole.attributes
+
+    @override
+    def close(self) -> None:
+        self.whole.close()
+
+
+class CroppedVolume(LayeredVolume):
+    """A box of another volume, as a volume of its own (what ``--roi`` gives a stage)."""
+
+    def __init__(self, whole: Volume, roi: Roi) -> None:
+        super().__init__(whole)
+        self.origin = roi.offset
+        self.shape = roi.shape
         self.offset = tuple(  # type: ignore[assignment]
             position + step * (size or 1.0)
             for position, step, size in zip(
                 whole.offset, roi.offset, whole.voxel_size or (1.0, 1.0, 1.0), strict=True
             )
         )
-        self.attributes = whole.attributes
 
     @override
     def read(self, roi: Roi | None = None) -> NDArray[Any]:
         return self.whole.read((roi or self.roi).shift(self.origin))
-
-    @override
-    def close(self) -> None:
-        self.whole.close()

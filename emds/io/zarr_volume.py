@@ -28,7 +28,9 @@ from emds.io.source import (
     role_of_path,
     stored_by_emds,
 )
-from emds.io.stated import read_stated
+from emds.io.stated import read_stated, remarks_on_groups
+from emds.io.webknossos import stated_by_webknossos
+from emds.io.zarr_chunks import chunks_remark
 from emds.io.zarr_tree import Member, coordinate_paths, find_members
 
 # On an array: emds wrote it and stored every chunk, so one that is not there was lost.
@@ -139,7 +141,7 @@ def _sources(
         if level is None and LEVEL in _of_emds(member.attributes):
             continue  # being made, or left by `emds pyramid` when it was stopped
         shown = level.group if level and level.index == level.image == 0 else path
-        found = _source(path, members, level)
+        found = _source(path, members, level, root / path)
         reasons = [why for group, why in damaged.items() if level is None and _lies_in(path, group)]
         sources.append(
             replace(
@@ -194,7 +196,9 @@ def _lies_in(path: str, group: str) -> bool:
     return path != group and _is_below(path, group)
 
 
-def _source(path: str, members: Mapping[str, Member], level: _Level | None) -> ArraySource:
+def _source(
+    path: str, members: Mapping[str, Member], level: _Level | None, folder: Path
+) -> ArraySource:
     """Describe an array, but for where it lies."""
     member = members[path]
     array = member.array
@@ -214,8 +218,17 @@ def _source(path: str, members: Mapping[str, Member], level: _Level | None) -> A
             role = "labels" if image.is_labels else marker.get("role")
         except MALFORMED as error:
             unusable = _damaged(error)
+    above = stated_by_webknossos(folder, array.ndim)
+    names, spacings = [*names, *above.names], (*spacings, *above.spacings)
     coordinates = _coordinates(path, members) if level is None else ()
     stated = read_stated(attributes, array.shape, names, spacings, coordinates)
+    remarks = [*above.remarks, *stated.remarks]
+    if stated.voxel_size is None:
+        groups = {group: m.attributes for group, m in members.items() if _lies_in(path, group)}
+        remarks += remarks_on_groups(groups) if level is None else []
+    if 0 not in array.shape and not marker.get(WRITTEN_WHOLE):
+        missing = chunks_remark(array, folder)
+        remarks += [missing] if missing else []
     return ArraySource(
         location="",
         name="",
@@ -228,7 +241,7 @@ def _source(path: str, members: Mapping[str, Member], level: _Level | None) -> A
         attributes=marker if level is None else _of_emds(members[level.group].attributes),
         meant_as=role,
         unusable=unusable or stated.unusable,
-        remarks=stated.remarks,
+        remarks=tuple(remarks),
     )
 
 

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from emds.errors import DataError
 from emds.geometry import Roi
-from emds.io.volume import Volume
+from emds.io.volume import LayeredVolume, Volume
 from emds.stages.grey_values import sample_boxes
 
 logger = logging.getLogger("emds")
@@ -44,7 +44,7 @@ def reserved_ids(dtype: np.dtype[Any]) -> tuple[int, ...]:
     return tuple(greatest - n for n in range(_RESERVED))
 
 
-class GivenLabels(Volume):
+class GivenLabels(LayeredVolume):
     """Labels with 0 in place of reserved ids.
 
     Parameters
@@ -58,23 +58,15 @@ class GivenLabels(Volume):
     """
 
     def __init__(self, labels: Volume, name: str, tell: Callable[[str], None]) -> None:
-        self._labels = labels
+        super().__init__(labels)
         self._name = name
         self._tell = tell
         self._reserved = reserved_ids(labels.dtype)
         self._met: set[int] = set()
-        self.location = labels.location
-        self.shape = labels.shape
-        self.channels = labels.channels
-        self.dtype = labels.dtype
-        self.chunk_shape = labels.chunk_shape
-        self.voxel_size = labels.voxel_size
-        self.offset = labels.offset
-        self.attributes = labels.attributes
 
     @override
     def read(self, roi: Roi | None = None) -> NDArray[Any]:
-        ids = self._labels.read(roi)
+        ids = self.whole.read(roi)
         if self._reserved:
             special = ids >= self._reserved[-1]
             if special.any():
@@ -86,10 +78,6 @@ class GivenLabels(Volume):
         """Tell of the reserved ids in a sample, before anything is done with the labels."""
         for box in sample_boxes(self, self.roi):
             self.read(box)
-
-    @override
-    def close(self) -> None:
-        self._labels.close()
 
     def _mention(self, ids: NDArray[Any]) -> None:
         for one in sorted({int(value) for value in np.unique(ids)} - self._met):

@@ -17,7 +17,7 @@ from typing import Literal
 
 from emds.errors import DataError
 from emds.execution import Done, DoneLog
-from emds.io.listing import Listing, list_files, uncropped
+from emds.io.listing import Listing, list_files, lowest
 from emds.io.source_volume import SourceVolume
 from emds.signals import Stop
 from emds.stages.arrays import Arrays
@@ -142,7 +142,7 @@ class Inputs:
 @contextmanager
 def _opened_again(job: Job) -> Iterator[Job]:
     """Open what now lies where the inputs lay: what is open may be a file that was replaced."""
-    if not isinstance(uncropped(job.source), SourceVolume):
+    if not isinstance(lowest(job.source), SourceVolume):
         yield job  # in memory
         return
     source, mask = open_inputs(job.request)

@@ -172,7 +172,7 @@ class Job:
     def with_inputs(self, source: Volume, mask: Volume | None) -> Job:
         """Return this job on other inputs, whole as `open_inputs` opens them."""
         inside = source if self.model else CroppedVolume(source, self.region)
-        return replace(self, source=inside, mask=mask and CroppedVolume(mask, self.region))
+        return replace(self, source=inside, mask=_cropped_mask(mask, source, self.region, []))
 
     def settled(self) -> Request:
         """Return the request with the chunks and blocks that were chosen, for other processes."""

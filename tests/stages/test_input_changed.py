@@ -7,10 +7,12 @@ import shutil
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 import tifffile
 import zarr
 from small_runs import (
+    SHAPE,
     InterruptedHereError,
     contents,
     interrupt_after,
@@ -205,6 +207,24 @@ def test_affinities_and_masks_are_inputs_as_well(examples, tmp_path, changed):
     with pytest.raises(DataError, match="is not what it was when block 0"):
         example.run(tmp_path / "out", progress=progress)
     assert not (tmp_path / "out/out.zarr").exists()
+
+
+@pytest.mark.parametrize("mask", ["plain", "reserved", "larger"])
+@pytest.mark.parametrize("how", ["files", "full"])
+def test_a_mask_that_nobody_touched_is_what_it_was(examples, tmp_path, caplog, mask, how):
+    """Also one that is used otherwise than it is stored: without reserved ids, or cut."""
+    source = write_affinities(tmp_path / "a.zarr")
+    ids = np.ones(SHAPE, np.uint64)
+    ids[5:30, 3:9] = 2**64 - 3 if mask == "reserved" else 0
+    offset = (0.0, 0.0, 0.0)
+    if mask == "larger":
+        ids, offset = np.pad(ids, 2), (-2.0, -2.0, -2.0)
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        file["labels"] = ids
+        file["labels"].attrs.update({"offset": offset, "units": "voxel"})
+    example = examples["segment"].but(source=str(source), mask=f"{tmp_path}/m.h5:labels")
+    example.run(tmp_path / "out", verify_input=how)
+    assert "was changed" not in caplog.text
 
 
 def test_a_listing_has_the_files_of_the_array_and_no_others(tmp_path):
