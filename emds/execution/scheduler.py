@@ -13,15 +13,17 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shlex
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -29,29 +31,86 @@ from emds.execution.serial import RETRIES
 from emds.signals import SIGNALS
 
 _RESTARTS = 100
+_POLL_S = 0.2
+
+
+class Worker:
+    """A process that takes part in phase after phase; see `each_phase` for what it is told.
+
+    Parameters
+    ----------
+    command : sequence of str
+        Starts it.
+
+    Attributes
+    ----------
+    is_ready : bool
+        Whether it has said that it can take part.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.is_ready = False
+        self._answers: queue.Queue[bool] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def tell(self, line: bytes) -> None:
+        """Write a line to it, unless it has ended."""
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(line)
+            self.process.stdin.flush()
+
+    def hear(self, timeout: float | None = None) -> bool | None:
+        """Wait for a line of it: True if there is one, False if it ended, None if neither came."""
+        try:
+            return self._answers.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for _ in self.process.stdout:
+            self._answers.put(True)
+        self._answers.put(False)
 
 
 class Pool:
-    """Workers that live on from phase to phase; see `each_phase` for what they are told.
+    """Workers that live on from phase to phase.
 
     Parameters
     ----------
     command : sequence of str
         Starts a worker.
+    patience_s : float
+        How long to wait for a worker to start while none is at work.
+    give_up : callable
+        Told why, once no worker has started for so long.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(
+        self, command: Sequence[str], patience_s: float, give_up: Callable[[str], None]
+    ) -> None:
         self._command = list(command)
-        self._idle: list[subprocess.Popen[bytes]] = []
+        self._patience_s = patience_s
+        self._give_up = give_up
+        self._all: list[Worker] = []
+        self._idle: list[Worker] = []
+        self._at_work = 0
+        self._over = threading.Event()  # no blocks are left of the phase
         self._lock = threading.Lock()
         self._key = os.urandom(32)
         self.stopping = False  # then workers end, and nothing is wrong with that
         self._listener = Listener(("127.0.0.1", 0), authkey=self._key)
+
+    def open(self) -> None:
+        """Lend workers from here on; they are handed down the signals that this thread blocks."""
         threading.Thread(target=self._serve, daemon=True).start()
 
     def borrowing(self, phase: str) -> Callable[[], None]:
         """Return what daisy starts: it borrows a worker for a phase and ends as that one does."""
         address, key = self._listener.address, self._key
+        self._over = threading.Event()
 
         def borrow() -> None:
             import daisy.v2 as daisy
@@ -65,10 +124,18 @@ class Pool:
     def dismiss(self) -> None:
         """End the workers that have nothing to do; the others see their standard input close."""
         with self._lock:
-            for worker in self._idle:
-                _pipes(worker)[0].close()
-            for worker in self._idle:
-                worker.wait()
+            starting = [worker.process for worker in self._all if not worker.is_ready]
+            for process in starting:
+                process.terminate()  # it may never look at its standard input
+            idle = [worker.process for worker in self._idle if worker.is_ready]
+            for process in idle:
+                assert process.stdin is not None
+                process.stdin.close()
+            for process in idle:
+                process.wait()
+            for process in starting:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=_POLL_S)
 
     def _serve(self) -> None:
         while True:
@@ -79,32 +146,49 @@ class Pool:
             threading.Thread(target=self._lend, args=(borrower,), daemon=True).start()
 
     def _lend(self, borrower: Connection) -> None:
-        offer = borrower.recv_bytes()
+        offer, over = borrower.recv_bytes(), self._over
         worker = self._take()
-        to_worker, from_worker = _pipes(worker)
-        with suppress(BrokenPipeError):
-            to_worker.write(offer)
-            to_worker.flush()
-        came_back = bool(from_worker.readline())
-        if came_back:
+        stays = True  # if it is not needed, for it starts too late
+        if self._becomes_ready(worker, over):
+            with self._lock:
+                self._at_work += 1
+            worker.tell(offer)
+            stays = bool(worker.hear())
+            with self._lock:
+                self._at_work -= 1
+            if stays:
+                over.set()
+        elif worker.process.poll() is not None:
+            stays = False
+        if stays:
             with self._lock:
                 self._idle.append(worker)
         with suppress(OSError), borrower:
-            borrower.send(0 if came_back or worker.wait() == 0 or self.stopping else 1)
+            borrower.send(0 if stays or worker.process.wait() == 0 or self.stopping else 1)
 
-    def _take(self) -> subprocess.Popen[bytes]:
+    def _becomes_ready(self, worker: Worker, over: threading.Event) -> bool:
+        """Wait until a worker has started; False if it ends, or the others need it no more."""
+        deadline = time.monotonic() + self._patience_s
+        while not (worker.is_ready or over.is_set()):
+            heard = worker.hear(_POLL_S)
+            if heard is not None:
+                worker.is_ready = heard
+                return heard
+            if time.monotonic() > deadline and not self._at_work:
+                self._give_up(
+                    f"no worker has started in {self._patience_s:g} s ({shlex.join(self._command)})"
+                )
+        return worker.is_ready
+
+    def _take(self) -> Worker:
         with self._lock:
+            self._idle.sort(key=lambda worker: worker.is_ready)
             while self._idle:
                 worker = self._idle.pop()
-                if worker.poll() is None:
+                if worker.process.poll() is None:
                     return worker
-        return subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-
-def _pipes(worker: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
-    assert worker.stdin is not None
-    assert worker.stdout is not None
-    return worker.stdin, worker.stdout
+            self._all.append(Worker(self._command))
+            return self._all[-1]
 
 
 def schedule(
@@ -153,8 +237,15 @@ def main() -> None:
     answers = os.dup(1)
     os.dup2(2, 1)  # what else is printed is no answer
     crew = json.loads(sys.stdin.buffer.readline())
-    pool = Pool(crew["command"])
+
+    def give_up(reason: str) -> None:
+        os.write(answers, f"{reason}\n".encode())
+        pool.dismiss()
+        os._exit(1)
+
+    pool = Pool(crew["command"], crew["patience_s"], give_up)
     _leave_signals_to_the_starter(pool)
+    pool.open()
     phases: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_read, args=(phases, pool), daemon=True).start()
     while True:

@@ -18,6 +18,7 @@ from emds.execution.serial import BlockWork
 from emds.signals import SIGNALS
 
 _POLL_S = 0.5
+_PATIENCE_S = 600.0
 
 
 class Crew:
@@ -34,9 +35,19 @@ class Crew:
         Processes.
     elsewhere : bool
         Workers may be on other machines, so the scheduler listens on all interfaces.
+    patience_s : float
+        How long to wait for the first worker to start. A phase does not wait for those that start
+        later than that: it ends when no block is left.
     """
 
-    def __init__(self, command: Sequence[str], workers: int, *, elsewhere: bool) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        workers: int,
+        *,
+        elsewhere: bool,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
         # Blocked until it can handle them, so that none ends it while it starts.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
@@ -47,7 +58,14 @@ class Crew:
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        self._tell({"command": list(command), "workers": workers, "elsewhere": elsewhere})
+        self._tell(
+            {
+                "command": list(command),
+                "workers": workers,
+                "elsewhere": elsewhere,
+                "patience_s": patience_s,
+            }
+        )
 
     def share(
         self,
@@ -76,7 +94,7 @@ class Crew:
         Raises
         ------
         IncompleteError
-            If workers end again and again.
+            If workers end again and again, or none starts.
         """
         answers = self._scheduler.stdout
         assert answers is not None
@@ -87,9 +105,14 @@ class Crew:
             on_poll()
         if not answered:
             self.close()
-        elif not answers.readline() and not stop.is_set():
+            return
+        answer = answers.readline()
+        if answer != b"\n" and not stop.is_set():
+            reason = answer.decode().strip()
             raise IncompleteError(
-                "the workers ended too often. Mend the cause, which they have told above, and "
+                f"{reason}. Mend the cause and continue with --resume."
+                if reason
+                else "the workers ended too often. Mend the cause, which they have told above, and "
                 "continue with --resume."
             )
 
@@ -113,16 +136,21 @@ class Crew:
 def each_phase() -> Iterator[tuple[str, str]]:
     """Yield (phase, way to the scheduler) for each phase that this worker has a part in.
 
-    They are read from the standard input, and end with it. Coming back for the next is told on the
-    standard output; what else is printed goes to standard error.
+    They are read from the standard input, and end with it. Being ready for the first and coming
+    back for the next is told on the standard output; what else is printed goes to standard error.
     """
     answers = os.dup(1)
     os.dup2(2, 1)
+
+    def tell() -> None:
+        with suppress(BrokenPipeError):  # nobody is there to hear it
+            os.write(answers, b"\n")
+
+    tell()
     for line in sys.stdin:
         phase, context = line.split()
         yield phase, context
-        with suppress(BrokenPipeError):  # nobody is there to hear it
-            os.write(answers, b"\n")
+        tell()
 
 
 def take_blocks(

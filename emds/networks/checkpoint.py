@@ -239,8 +239,16 @@ def save_atomically(content: Mapping[str, Any], path: Path) -> None:
         write_archive(content, file)
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: Path, *, own: bool = False) -> Checkpoint:
     """Read a model file without running anything in it.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+    own : bool
+        The running command writes it, and reads back what it wrote. Any other is an input, and
+        the command does not replace it.
 
     Raises
     ------
@@ -249,7 +257,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         anything but tensors and plain data.
     """
     content = read_archive(path)
-    note_input(path)
+    if not own:
+        note_input(path)
     if content.get("kind") != _KIND:
         raise CheckpointError(
             f"{path} is not an emds checkpoint (its keys: {', '.join(map(str, content))[:80]}). "

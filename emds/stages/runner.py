@@ -166,11 +166,16 @@ class Runner:
 
     def _among_workers(self, crew: Crew, phase: Phase, pending: Sequence[int]) -> Failures:
         notes, folder = self._notes(phase), self.container.work_folder
+        known = -1
 
         def look() -> None:
+            nonlocal known
             if self.stop.is_set():
                 (folder / "stop").touch()
-            self.progress(len(notes.log().read()), phase.count, phase.what)
+            done = len(notes.log().read())
+            if done != known:
+                known = done
+                self.progress(done, phase.count, phase.what)
 
         crew.share(phase.name, phase.count, pending, stop=self.stop, on_poll=look)
         if self.stop.is_set():

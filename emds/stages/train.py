@@ -197,7 +197,7 @@ def _take_up(state: TrainingState, folder: RunFolder, config: TrainConfig) -> No
     folder.adopt()
     if state.best is not None:
         try:
-            load_checkpoint(folder.best)
+            load_checkpoint(folder.best, own=True)
         except CheckpointError as error:
             raise CheckpointError(
                 f"cannot resume {folder.path}, whose best checkpoint is lost: {error} Start anew "

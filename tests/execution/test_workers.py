@@ -152,3 +152,77 @@ def test_a_worker_that_cannot_start_is_no_endless_loop(tmp_path: Path) -> None:
         pytest.raises(IncompleteError, match="--resume"),
     ):
         crew.share("done", COUNT, range(COUNT), stop=stop, on_poll=lambda: None)
+
+
+def sleeper(folder: Path) -> list[str]:
+    """A command that never takes part, and leaves a file with its number in the folder."""
+    script = "import os, sys, time; open(f'{sys.argv[1]}/{os.getpid()}', 'w'); time.sleep(600)"
+    return [sys.executable, "-c", script, str(folder)]
+
+
+def none_lives(folder: Path) -> bool:
+    started = [int(path.name) for path in folder.iterdir()]
+    assert started, "test invalid"
+    deadline = time.monotonic() + 30
+    while any(map(is_alive, started)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def test_a_worker_that_never_starts_is_told_of(tmp_path: Path) -> None:
+    crew = Crew(sleeper(tmp_path), workers=2, elsewhere=False, patience_s=3)
+    with (
+        crew,
+        pytest.raises(IncompleteError, match=r"no worker has started in 3 s \(.*time\.sleep"),
+    ):
+        crew.share("done", COUNT, range(COUNT), stop=threading.Event(), on_poll=lambda: None)
+    assert none_lives(tmp_path)
+
+
+def test_the_others_do_without_a_worker_that_never_starts(tmp_path: Path) -> None:
+    """The first process to come is one; the other is not, in all phases."""
+    script = (
+        "import os, sys, time\n"
+        f"try: os.mkdir({str(tmp_path / 'first')!r})\n"
+        f"except OSError: os.execv(sys.executable, [sys.executable, {str(WORKER)!r}, "
+        f"{str(tmp_path)!r}])\n"
+        "time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", script]
+    began = time.monotonic()
+    with Crew(command, workers=2, elsewhere=False, patience_s=1) as crew:
+        for phase in ("one", "two"):
+            crew.share(phase, COUNT, range(COUNT), stop=threading.Event(), on_poll=lambda: None)
+            assert DoneLog(tmp_path / phase).read() == set(range(COUNT))
+    assert tries(tmp_path) == Counter([*range(COUNT)] * 2)
+    assert time.monotonic() - began < 120
+
+
+def test_a_crew_ends_while_its_workers_start(tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def look() -> None:
+        if any(tmp_path.iterdir()):
+            stop.set()
+
+    with Crew(sleeper(tmp_path), workers=2, elsewhere=False) as crew:
+        crew.share("done", COUNT, range(COUNT), stop=stop, on_poll=look)
+    assert none_lives(tmp_path)
+
+
+def test_workers_hear_the_signals_of_a_batch_system(tmp_path: Path) -> None:
+    """A signal may be for one worker alone; what its scheduler blocks would never reach it."""
+    mask = "signal.pthread_sigmask(signal.SIG_BLOCK, [])"
+    script = f"import signal, sys, time; open(sys.argv[1], 'w').write(repr(sorted({mask})))"
+    command = [sys.executable, "-c", f"{script}; time.sleep(600)", str(tmp_path / "blocked")]
+    stop = threading.Event()
+
+    def look() -> None:
+        if (tmp_path / "blocked").exists() and (tmp_path / "blocked").stat().st_size:
+            stop.set()
+
+    with Crew(command, workers=1, elsewhere=False) as crew:
+        crew.share("done", COUNT, range(COUNT), stop=stop, on_poll=look)
+    assert (tmp_path / "blocked").read_text() == "[]"

@@ -56,7 +56,7 @@ def train_system(place: Workspace, system: System, progress: Progress | None) ->
     resume = RunFolder(folder).is_begun()
     best = train(config, folder, resume=resume, device=place.settings.device, progress=progress)
     write_json(folder / "config.json", config.model_dump(mode="json", exclude_none=True))
-    finished = load_checkpoint(folder / "last.pt").metrics
+    finished = load_checkpoint(folder / "last.pt", own=True).metrics
     record = {
         "emds": emds.__version__,
         "command": train_command(place, system),
@@ -64,7 +64,7 @@ def train_system(place: Workspace, system: System, progress: Progress | None) ->
         "steps": finished["step"],
         "seconds": finished["seconds"],
         "cpu_seconds": finished["cpu_seconds"],
-        "best_step": load_checkpoint(best).metrics["step"],
+        "best_step": load_checkpoint(best, own=True).metrics["step"],
         "config": config.model_dump(mode="json"),
     }
     write_record(place.record(system), record)
@@ -86,7 +86,7 @@ def score_system(place: Workspace, system: System, blocks: bool) -> None:
     clean, truth = (test_volume(place, system.dataset, what) for what in ("clean", "truth"))
     seen = clean if system.noise == "clean" else test_volume(place, system.dataset, system.noise)
     checkpoint = place.checkpoint(system)
-    parts = load_checkpoint(checkpoint).networks
+    parts = load_checkpoint(checkpoint, own=True).networks
     work = place.run_folder(system) / "test"
     _clear(work)
     with ExitStack() as stack:
