@@ -34,6 +34,9 @@ def _not_falling(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
+STRIDE = 8
+"""Networks halve y and x three times, so what they see is a multiple of this."""
+
 # Lengths and places.
 Size = Annotated[int, Field(ge=1, le=2**31 - 1, description="voxels along an axis")]
 Margin = Annotated[int, Field(ge=0, le=2**31 - 1, description="voxels along an axis")]

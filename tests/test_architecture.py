@@ -23,6 +23,7 @@ BASE = {
     "kernels",
     "memory",
     "numbers",
+    "progress",
     "signals",
     "symmetry",
 }
@@ -69,6 +70,7 @@ MAY_IMPORT = {
     "kernels": set(),
     "memory": set(),
     "numbers": set(),
+    "progress": set(),
     "signals": set(),
     "symmetry": set(),
 }

@@ -20,8 +20,7 @@ import typer
 from typing_extensions import override
 
 from emds.cli.printable import echo, on_one_line, printable
-
-Progress = Callable[[int, int, str], None]
+from emds.progress import Progress
 
 LINE_INTERVAL_S = 30.0
 

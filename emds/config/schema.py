@@ -182,7 +182,8 @@ class TrainConfig(_Model):
         1, description="coarse sections the denoiser makes of them, odd: those in the middle"
     )
     crop: Annotated[
-        numbers.TileSide, Field(ge=16, multiple_of=8, description="side of a sample, pixels")
+        numbers.TileSide,
+        Field(ge=16, multiple_of=numbers.STRIDE, description="side of a sample, pixels"),
     ] = 256
     batch_size: numbers.BatchSize = 8
     steps: numbers.Steps = 20_000

@@ -13,12 +13,11 @@ from emds.errors import DataError, UsageError
 from emds.io.volume import Volume
 from emds.metrics.report import DenoisingReport, SectionQuality
 from emds.metrics.slabs import iter_slabs
+from emds.progress import Progress
 
 SsimConvention = Literal["wang", "paper"]
 SSIM_CONVENTIONS: tuple[SsimConvention, ...] = get_args(SsimConvention)
 SSIM_WINDOW = {"wang": 11, "paper": 7}
-
-Progress = Callable[[int, int, str], None]
 
 
 def psnr(reference: NDArray[Any], image: NDArray[Any], data_range: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from emds.errors import DataError, UsageError
 from emds.io.volume import Volume
@@ -11,8 +11,7 @@ from emds.metrics.report import PROTOCOLS, Protocol, SegmentationReport
 from emds.metrics.segmentation import CONVENTIONS, Convention
 from emds.metrics.slabs import iter_slabs
 from emds.metrics.tallies import TALLIES
-
-Progress = Callable[[int, int, str], None]
+from emds.progress import Progress
 
 
 def evaluate_segmentation(

@@ -32,6 +32,7 @@ from emds.files import note_input, write_whole
 from emds.networks.archive import HASH, read_archive, write_archive
 from emds.networks.intensity import Intensity
 from emds.networks.joint import Architecture, JointNetwork, Part, Side
+from emds.numbers import STRIDE
 from emds.segmentation.settings import LabelSettings
 
 FORMAT = 2  # which has a hash of its content; 1 is read, too
@@ -106,7 +107,7 @@ class Checkpoint(BaseModel):
     attractive: tuple[bool, ...] = ()
     labels: LabelSettings = LabelSettings((1, 5, 5))
     intensity: Intensity = Intensity()
-    crop: Annotated[Side, Field(multiple_of=8)]
+    crop: Annotated[Side, Field(multiple_of=STRIDE)]
     voxel_size: tuple[_Nanometres, _Nanometres, _Nanometres] | None = None
     recipe: str
     noise: list[Record] = []

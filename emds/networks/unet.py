@@ -18,7 +18,6 @@ WIDTHS: Mapping[str, Widths] = {
 }
 """Feature channels at full, half and quarter resolution, by name."""
 
-STRIDE = 8
 """Inputs must be a multiple of this many pixels on both axes: three poolings."""
 
 

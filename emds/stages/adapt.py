@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from emds.io.output import Claim, PendingOutput
 from emds.io.volume import CachedVolume, Volume
 from emds.networks.checkpoint import save_checkpoint
 from emds.networks.device import choose_device
+from emds.progress import Progress, silent
 from emds.stages.adapt_plan import AdaptOptions, AdaptPlan, plan_adaptation
 from emds.stages.held_out import HeldOut, Judgement
 from emds.training.adaptation import adapt as run_adaptation
@@ -22,8 +22,6 @@ from emds.training.noisy_mean import NoisyMean
 from emds.training.noisy_patches import HiddenSampler
 from emds.training.run_folder import RunFolder
 from emds.training.state import TrainingState
-
-Progress = Callable[[int, int, str], None]
 
 _CACHE_BYTES = 2**32
 
@@ -72,7 +70,7 @@ def adapt(
     DataError, UsageError, CheckpointError, OutputExistsError, InterruptedRunError
         As their names say; `InterruptedRunError` leaves a state that can be resumed.
     """
-    progress = progress or _silent
+    progress = progress or silent
     options = options or AdaptOptions()
     with reading(checkpoint):
         _check(out, resume, overwrite)
@@ -175,7 +173,3 @@ def _save(plan: AdaptPlan, weights: Any, found: Judgement, out: Path) -> None:
         "adaptation": plan.described | {"score": found.to_dict()},
     }
     save_checkpoint(plan.parent.model_copy(update=changed), out)
-
-
-def _silent(done: int, total: int, what: str) -> None:
-    return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,8 +12,7 @@ from emds.execution import map_in_threads
 from emds.io.stored import BadChunk, StoredArray, open_stored
 from emds.io.unfinished import refuse_unfinished
 from emds.memory import threads_within
-
-Progress = Callable[[int, int, str], None]
+from emds.progress import Progress
 
 LISTED = 20
 

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,10 @@ from emds.networks.checkpoint import Checkpoint, checkpoint_hash, load_checkpoin
 from emds.noise import NoiseModel, make_noise_model
 from emds.numbers import Seed, checked
 from emds.pretrained import shipped_checkpoint
+from emds.progress import Progress
 from emds.stages.evaluate import EvaluationReport, evaluate
 from emds.stages.inference import run
 from emds.stages.simulate_noise import simulate_noise
-
-Progress = Callable[[int, int, str], None]
 
 SHAPE: Triple = (16, 256, 256)
 VOXEL_SIZE = (10.0, 10.0, 10.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,9 +16,9 @@ from emds.metrics.protocols import evaluate_protocols
 from emds.metrics.report import PROTOCOLS, DenoisingReport, Protocol, SegmentationReport
 from emds.metrics.segmentation import Convention
 from emds.numbers import GreySpan, checked
+from emds.progress import Progress
 from emds.stages.given_labels import given_labels, refuse_image
 
-Progress = Callable[[int, int, str], None]
 Row = tuple[str, float | None, str]
 
 DEFAULT_PROTOCOLS: tuple[Protocol, ...] = ("volume", "strict")

@@ -27,13 +27,14 @@ from emds.files import refuse_inputs
 from emds.io import Container, Volume, create_container, open_volume
 from emds.io.listing import list_files
 from emds.io.output import RUN_FILE, Claim, is_begun, run_file_of
+from emds.progress import Progress, silent
 from emds.signals import stop_signal
 from emds.stages.arrays import Arrays, create_arrays, temporary_images
 from emds.stages.estimate import check_disk
 from emds.stages.inputs import Inputs, VerifyInput
 from emds.stages.job import Job, Request, open_inputs, prepare
 from emds.stages.phases import phases_of
-from emds.stages.runner import Notes, Progress, Runner
+from emds.stages.runner import Notes, Runner
 from emds.stages.single_file import denoise_to_file, is_single_file, refuse_in_file
 from emds.stages.unfamiliar import warn_if_unfamiliar
 
@@ -111,7 +112,7 @@ def execute(
     if is_single_file(out):
         check_disk(job, Path(out))
         warn_if_unfamiliar(job)
-        denoise_to_file(job, out, overwrite=overwrite, progress=progress or _silent)
+        denoise_to_file(job, out, overwrite=overwrite, progress=progress or silent)
         return str(out)
     if not begun:
         check_disk(job, Path(out))
@@ -126,7 +127,7 @@ def execute(
             if overwrite or not begun:
                 warn_if_unfamiliar(job)  # not once more when the run is taken up again
             inputs = Inputs(job, began, container.work_folder / "inputs")
-            told = progress or _silent
+            told = progress or silent
             runner = Runner(container, job, arrays, execution, inputs, stop, told, again)
             if shard is None:
                 _complete(runner, verify_input)
@@ -273,7 +274,3 @@ def _complete(runner: Runner, verify_input: VerifyInput) -> None:
 
 def _finishing(container: Container) -> DoneLog:
     return DoneLog(container.work_folder / "done" / "finish")
-
-
-def _silent(done: int, total: int, what: str) -> None:
-    return None

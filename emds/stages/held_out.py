@@ -15,10 +15,9 @@ from emds.io.volume import Volume
 from emds.metrics.intervals import section_interval
 from emds.networks.intensity import Intensity
 from emds.networks.joint import JointNetwork
-from emds.networks.unet import STRIDE
+from emds.numbers import STRIDE
 from emds.training.blind_spot import hide_spots
 from emds.training.noisy_mean import NoisyMean
-from emds.training.noisy_patches import to_network_range
 
 _MOST_SECTIONS = 16
 _LARGEST = 512  # pixels a side: of larger sections the central part is enough to judge by
@@ -139,7 +138,7 @@ class HeldOut:
         self.spots: list[NDArray[np.bool_]] = []
         for z in chosen.tolist():
             box = _central(region, z, self.half)
-            stack = to_network_range(read_padded(volume, box), intensity)
+            stack = intensity.to_network(read_padded(volume, box).astype(np.float32))
             rng = np.random.default_rng(np.random.SeedSequence([seed, z]))
             drawn = [hide_spots(stack, 1, reach, rng) for _ in range(_ROUNDS)]
             hidden, spots = (np.stack(column) for column in zip(*drawn, strict=True))

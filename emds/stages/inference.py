@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from emds.execution import Execution
 from emds.io import Volume
 from emds.pretrained import shipped_checkpoint
+from emds.progress import Progress
 from emds.stages.execute import execute
 from emds.stages.inputs import VerifyInput
 from emds.stages.job import Command, Request
 from emds.stages.plan import InferenceOptions
-
-Progress = Callable[[int, int, str], None]
 
 
 def run(

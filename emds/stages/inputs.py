@@ -19,6 +19,7 @@ from emds.errors import DataError
 from emds.execution import Done, DoneLog
 from emds.io.listing import Listing, list_files, lowest
 from emds.io.source_volume import SourceVolume
+from emds.progress import Progress
 from emds.signals import Stop
 from emds.stages.arrays import Arrays
 from emds.stages.job import Job, open_inputs
@@ -27,7 +28,6 @@ from emds.stages.phases import Phase
 logger = logging.getLogger("emds")
 
 VerifyInput = Literal["files", "full"]
-Progress = Callable[[int, int, str], None]
 OpenLog = Callable[..., DoneLog]
 
 _WHAT = "blocks of the input read again"

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _BLOCK_BYTES = 2**28
 _CHUNK = (16, 256, 256)
-_ALIGNMENT = 8  # three poolings
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +189,9 @@ def plan_inference(
             "(z, y, x). Name one with --key."
         )
     tile = options.tile or (1, 2 * checkpoint.crop, 2 * checkpoint.crop)
-    if tile[0] != 1 or any(n % _ALIGNMENT for n in tile[1:]):
+    if tile[0] != 1 or any(n % numbers.STRIDE for n in tile[1:]):
         raise UsageError(
-            f"--tile {tile} must be 1 section deep and a multiple of {_ALIGNMENT} in y and x "
+            f"--tile {tile} must be 1 section deep and a multiple of {numbers.STRIDE} in y and x "
             "(z, y, x): a network predicts section by section and halves them three times."
         )
     overlap = options.overlap or (0, tile[1] // 4, tile[2] // 4)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -16,10 +15,9 @@ from emds.io.location import parse_location
 from emds.io.unfinished import refuse_unfinished
 from emds.memory import threads_within
 from emds.numbers import Levels, checked
+from emds.progress import Progress
 from emds.pyramid import Level, mean_of_windows, mode_of_windows, plan_levels
 from emds.signals import Stop, stop_signal
-
-Progress = Callable[[int, int, str], None]
 
 _LISTED = 10
 _REDUCE = {"raw": ("mean", mean_of_windows), "labels": ("mode", mode_of_windows)}

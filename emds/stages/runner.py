@@ -14,13 +14,12 @@ from emds.execution import Crew, DoneLog, Execution, Failures, run_blocks, wait_
 from emds.files import write_text
 from emds.io import Container
 from emds.io.output import partial_of
+from emds.progress import Progress
 from emds.signals import Stop
 from emds.stages.arrays import Arrays
 from emds.stages.inputs import Inputs, VerifyInput
 from emds.stages.job import Job
 from emds.stages.phases import Phase, phases_of
-
-Progress = Callable[[int, int, str], None]
 
 _LISTED = 10
 

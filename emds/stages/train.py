@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from emds.io.volume import CachedVolume, Volume
 from emds.metrics.alignment import align
 from emds.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from emds.networks.device import choose_device
+from emds.progress import Progress
 from emds.segmentation.affinities import AffinitySpec
 from emds.segmentation.offset_sets import choose_offsets
 from emds.stages.given_labels import given_labels
@@ -34,8 +34,6 @@ from emds.training.run_folder import RunFolder
 from emds.training.state import TrainingState
 
 logger = logging.getLogger("emds")
-
-Progress = Callable[[int, int, str], None]
 
 
 def train(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from emds.memory import memory_limit
 from emds.metrics.alignment import common_region
 from emds.metrics.contingency import as_ids
 from emds.networks.checkpoint import Checkpoint, save_checkpoint
+from emds.progress import Progress
 from emds.segmentation.plan import bytes_per_voxel
 from emds.stages.given_labels import given_labels
 from emds.stages.job import Job, Request, prepare
@@ -29,8 +30,6 @@ from emds.stages.provenance import described_roi
 from emds.stages.trials import Judge, Metric, Trial, part_interval
 from emds.stages.tuning_report import TuningReport
 from emds.stages.unfamiliar import warn_of_grey_values
-
-Progress = Callable[[int, int, str], None]
 
 
 def tune(

@@ -12,9 +12,10 @@ from emds.geometry import Roi
 from emds.io.padding import reflected
 from emds.io.volume import MemoryVolume, Volume
 from emds.metrics import Protocol, evaluate_protocols, psnr, ssim
+from emds.networks.intensity import Intensity
 from emds.networks.joint import JointNetwork, Prediction
-from emds.networks.unet import STRIDE
 from emds.noise import add_noise, make_noise_model
+from emds.numbers import STRIDE
 from emds.segmentation.affinities import AffinitySpec, quantize
 from emds.segmentation.phases import label_affinities
 from emds.segmentation.settings import LabelSettings
@@ -145,13 +146,13 @@ class Validator:
     def _predict(self, network: JointNetwork, stack: NDArray[np.uint8]) -> Prediction:
         padding = [(0, 0), *((0, -n % STRIDE) for n in stack.shape[1:])]
         padded = np.pad(stack, padding, mode="symmetric").astype(np.float32)
-        image = torch.from_numpy(padded / np.float32(127.5) - 1)[None]
+        image = Intensity().to_network(torch.from_numpy(padded))[None]
         prediction: Prediction = network(image.to(self.device))
         return prediction
 
     def _to_grey(self, images: list[torch.Tensor]) -> NDArray[np.uint8]:
         height, width = self.clean.shape[1:]
-        values = (torch.cat(images)[:, 0, :height, :width].float() + 1) * 127.5
+        values = Intensity().from_network(torch.cat(images)[:, 0, :height, :width].float())
         grey: NDArray[np.uint8] = values.round().clamp(0, 255).to(torch.uint8).cpu().numpy()
         return grey
 

@@ -46,7 +46,7 @@ class NetworkPredictor:
         place(network, device)
         self.network = network
         self.outputs = outputs
-        self.low, self.high = intensity.low, intensity.high
+        self.intensity = intensity
         self.device = device
         self.batch_size = batch_size
         self.precision = precision
@@ -57,8 +57,8 @@ class NetworkPredictor:
     @torch.inference_mode()
     def __call__(self, tiles: NDArray[Any]) -> NDArray[np.float32]:
         """Map (n, halo + z + halo, y, x) grey values to (n, channels, z, y, x) float32."""
-        values = torch.from_numpy(tiles.astype(np.float32)).to(self.device)
-        values = (values - self.low) * (2 / (self.high - self.low)) - 1
+        grey = torch.from_numpy(tiles.astype(np.float32)).to(self.device)
+        values = self.intensity.to_network(grey)
         stacks = values.unfold(1, 2 * self.halo + 1, 1).movedim(-1, 2)
         n, z, _, y, x = stacks.shape
         stacks = stacks.flatten(0, 1).contiguous(memory_format=torch.channels_last)
@@ -70,6 +70,6 @@ class NetworkPredictor:
             if name == "affinities":
                 parts.append(torch.sigmoid(prediction.logits.float()))
             else:
-                parts.append((images[name].float() + 1) * ((self.high - self.low) / 2) + self.low)
+                parts.append(self.intensity.from_network(images[name].float()))
         stacked = torch.cat(parts, dim=1).cpu().numpy()
         return stacked.reshape(n, z, self.channels, y, x).transpose(0, 2, 1, 3, 4)

@@ -23,6 +23,7 @@ from emds.errors import DataError
 from emds.files import write_text
 from emds.geometry import Triple, middle
 from emds.networks.device import place
+from emds.networks.intensity import Intensity
 from emds.networks.joint import JointNetwork
 from emds.networks.losses import affinity_loss, affinity_targets, image_loss
 from emds.signals import stop_signal
@@ -192,7 +193,8 @@ def _averaged_network(state: TrainingState) -> JointNetwork:
 
 def _to_network_range(image: Any, device: torch.device) -> Tensor:
     values = torch.from_numpy(image).to(device)
-    return (values.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+    seen = Intensity().to_network(values.float())
+    return seen.contiguous(memory_format=torch.channels_last)
 
 
 def _moving_average(decay: float) -> Callable[[Any, Any, Any], None]:

@@ -100,15 +100,8 @@ class HiddenSampler:
         )
         z = int(rng.choice(self.starts))
         box = Roi((z, corner[0], corner[1]), (seen, self.side, self.side))
-        stack = to_network_range(self.volume.read(box), self.intensity)
+        stack = self.intensity.to_network(self.volume.read(box).astype(np.float32))
         hidden, spots = hide_spots(stack, predicted, self.reach, rng)
         flip = int(rng.choice(_FLIPS)) + 8 * int(rng.integers(2))
         noisy = stack[middle(seen, predicted)]
         return dihedral(hidden, flip), dihedral(noisy, flip), dihedral(spots, flip)
-
-
-def to_network_range(grey: NDArray[Any], intensity: Intensity) -> NDArray[np.float32]:
-    """Return grey values as networks see them."""
-    low, high = np.float32(intensity.low), np.float32(intensity.high)
-    scaled: NDArray[np.float32] = (grey.astype(np.float32) - low) * (2 / (high - low)) - 1
-    return scaled

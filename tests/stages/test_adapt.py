@@ -27,7 +27,6 @@ from emds.stages.adapt import _sampler, adapt
 from emds.stages.adapt_plan import AdaptOptions, plan_adaptation
 from emds.stages.inference import run
 from emds.stages.plan import InferenceOptions
-from emds.training.noisy_patches import to_network_range
 
 OFFSETS = ((0, -1, 0), (0, 0, -1), (0, -3, 0), (0, 0, -3))
 OPTIONS = AdaptOptions(steps=12, lr=0.01, held_out=(6, 10), device="cpu")
@@ -134,7 +133,7 @@ def test_nothing_is_learnt_from_the_held_out_sections(tmp_path, noisy):
     values = np.minimum(noisy.read(noisy.roi), 200)
     values[3:7] = 255
     marked = _sampler(MemoryVolume(values), plan)
-    brightest = to_network_range(np.array(200), plan.intensity)
+    brightest = plan.intensity.to_network(np.float32(200))
     for step in range(20):
         batch = marked.batch(step)
         assert max(batch.hidden.max(), batch.noisy.max()) <= brightest

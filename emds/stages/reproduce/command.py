@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from emds.datasets import find_dataset
 from emds.errors import ConfigError, DataError, IncompleteError, InterruptedRunError, UsageError
 from emds.io.ownership import claim_folder
 from emds.numbers import Repeats, checked
+from emds.progress import Progress
 from emds.signals import stop_signal
 from emds.stages.reproduce.claims import claim
 from emds.stages.reproduce.estimate import estimate_seconds
@@ -27,7 +28,6 @@ from emds.training.recipes import RECIPES
 
 logger = logging.getLogger("emds")
 
-Progress = Callable[[int, int, str], None]
 Failures = dict[Task, str]
 
 _PATIENCE = 1.0  # s between looks at what others have done

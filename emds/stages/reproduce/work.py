@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from emds.io import create_volume, open_volume
 from emds.io.volume import CroppedVolume, Volume
 from emds.networks.checkpoint import checkpoint_hash, load_checkpoint
 from emds.noise import make_noise_model
+from emds.progress import Progress
 from emds.stages.evaluate import evaluate
 from emds.stages.inference import denoise, run, segment
 from emds.stages.plan import InferenceOptions
@@ -30,8 +30,6 @@ from emds.stages.reproduce.workspace import Workspace
 from emds.stages.simulate_noise import simulate_noise
 from emds.stages.train import train
 from emds.training.run_folder import RunFolder
-
-Progress = Callable[[int, int, str], None]
 
 NOISE_SEED = 0
 """Of the test sections: all systems see the same noise."""
