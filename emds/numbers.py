@@ -12,7 +12,15 @@ import inspect
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+)
 
 from emds.errors import UsageError
 
@@ -34,18 +42,29 @@ def _not_falling(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
+def _no_truth(value: Any) -> Any:
+    if isinstance(value, bool):  # to Python and pydantic these are 0 and 1
+        raise ValueError("Input should be a number, not a truth value")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_truth)]
+Real = Annotated[float, BeforeValidator(_no_truth)]
+
 # Lengths and places.
-Size = Annotated[int, Field(ge=1, le=2**31 - 1, description="voxels along an axis")]
-Margin = Annotated[int, Field(ge=0, le=2**31 - 1, description="voxels along an axis")]
-TileSide = Annotated[int, Field(ge=1, le=2**13, description="voxels a network sees along an axis")]
-Reach = Annotated[int, Field(ge=-(2**15), le=2**15, description="voxels to a partner")]
-Section = Annotated[int, Field(ge=0, le=2**40)]
+Size = Annotated[Whole, Field(ge=1, le=2**31 - 1, description="voxels along an axis")]
+Margin = Annotated[Whole, Field(ge=0, le=2**31 - 1, description="voxels along an axis")]
+TileSide = Annotated[
+    Whole, Field(ge=1, le=2**13, description="voxels a network sees along an axis")
+]
+Reach = Annotated[Whole, Field(ge=-(2**15), le=2**15, description="voxels to a partner")]
+Section = Annotated[Whole, Field(ge=0, le=2**40)]
 Sections = tuple[Section, Section]
 Nanometre = Annotated[
-    float, Field(ge=1e-3, le=1e9, allow_inf_nan=False, description="edge of a voxel")
+    Real, Field(ge=1e-3, le=1e9, allow_inf_nan=False, description="edge of a voxel")
 ]
 Position = Annotated[
-    float, Field(ge=-1e15, le=1e15, allow_inf_nan=False, description="nanometres or voxels")
+    Real, Field(ge=-1e15, le=1e15, allow_inf_nan=False, description="nanometres or voxels")
 ]
 SizeTriple = tuple[Size, Size, Size]
 MarginTriple = tuple[Margin, Margin, Margin]
@@ -55,8 +74,8 @@ VoxelSize = tuple[Nanometre, Nanometre, Nanometre]
 PositionTriple = tuple[Position, Position, Position]
 
 # Grey values.
-Grey = Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=False)]
-GreySpan = Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)]
+Grey = Annotated[Real, Field(ge=-1e30, le=1e30, allow_inf_nan=False)]
+GreySpan = Annotated[Real, Field(gt=0, le=1e30, allow_inf_nan=False)]
 GreyRange = Annotated[tuple[Grey, Grey], AfterValidator(_rising)]
 Intensity = Annotated[
     Annotated[GreyRange, Tag("range")] | Annotated[Literal["auto"], Tag("auto")],
@@ -65,29 +84,29 @@ Intensity = Annotated[
 """Grey values that correspond to 0 and 255 of an 8-bit image, or ``auto`` to take them from it."""
 
 # Counts.
-Count = Annotated[int, Field(ge=1, le=2**53)]
-Voxels = Annotated[int, Field(ge=0, le=2**62)]
-Steps = Annotated[int, Field(ge=1, le=10**12)]
-Waiting = Annotated[int, Field(ge=0, le=10**12, description="steps")]
-Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
-BatchSize = Annotated[int, Field(ge=1, le=2**16)]
-Processes = Annotated[int, Field(ge=1, le=2**14)]
-Threads = Annotated[int, Field(ge=1, le=2**12)]
-Levels = Annotated[int, Field(ge=1, le=63)]
-Repeats = Annotated[int, Field(ge=1, le=10**4)]
-Bytes = Annotated[int, Field(ge=1, le=2**62)]
+Count = Annotated[Whole, Field(ge=1, le=2**53)]
+Voxels = Annotated[Whole, Field(ge=0, le=2**62)]
+Steps = Annotated[Whole, Field(ge=1, le=10**12)]
+Waiting = Annotated[Whole, Field(ge=0, le=10**12, description="steps")]
+Seed = Annotated[Whole, Field(ge=0, le=2**63 - 1)]
+BatchSize = Annotated[Whole, Field(ge=1, le=2**16)]
+Processes = Annotated[Whole, Field(ge=1, le=2**14)]
+Threads = Annotated[Whole, Field(ge=1, le=2**12)]
+Levels = Annotated[Whole, Field(ge=1, le=63)]
+Repeats = Annotated[Whole, Field(ge=1, le=10**4)]
+Bytes = Annotated[Whole, Field(ge=1, le=2**62)]
 
 # Shares and factors.
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Decay = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-Overlap = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-Weight = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
-LearningRate = Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)]
-Factor = Annotated[float, Field(ge=1e-3, le=1e3, allow_inf_nan=False)]
+Fraction = Annotated[Real, Field(ge=0, le=1, allow_inf_nan=False)]
+Decay = Annotated[Real, Field(ge=0, lt=1, allow_inf_nan=False)]
+Overlap = Annotated[Real, Field(gt=0, le=1, allow_inf_nan=False)]
+Weight = Annotated[Real, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Positive = Annotated[Real, Field(gt=0, le=1e9, allow_inf_nan=False)]
+LearningRate = Annotated[Real, Field(gt=0, le=1e30, allow_inf_nan=False)]
+Factor = Annotated[Real, Field(ge=1e-3, le=1e3, allow_inf_nan=False)]
 FactorRange = Annotated[tuple[Factor, Factor], AfterValidator(_not_falling)]
-Logit = Annotated[float, Field(ge=-80, le=80, allow_inf_nan=False)]  # beyond, odds leave float32
-Shift = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False, description="grey levels")]
+Logit = Annotated[Real, Field(ge=-80, le=80, allow_inf_nan=False)]  # beyond, odds leave float32
+Shift = Annotated[Real, Field(ge=-1e6, le=1e6, allow_inf_nan=False, description="grey levels")]
 ShiftRange = Annotated[tuple[Shift, Shift], AfterValidator(_not_falling)]
 
 
