@@ -12,7 +12,15 @@ import inspect
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+)
 
 from emds.errors import UsageError
 
@@ -34,21 +42,33 @@ def _not_falling(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
+def _no_truth(value: Any) -> Any:
+    if isinstance(value, bool):  # to Python and pydantic these are 0 and 1
+        raise ValueError("Input should be a number, not a truth value")
+    return value
+
+
+_NUMBER = BeforeValidator(_no_truth)
+
 STRIDE = 8
 """Networks halve y and x three times, so what they see is a multiple of this."""
 
 # Lengths and places.
-Size = Annotated[int, Field(ge=1, le=2**31 - 1, description="voxels along an axis")]
-Margin = Annotated[int, Field(ge=0, le=2**31 - 1, description="voxels along an axis")]
-TileSide = Annotated[int, Field(ge=1, le=2**13, description="voxels a network sees along an axis")]
-Reach = Annotated[int, Field(ge=-(2**15), le=2**15, description="voxels to a partner")]
-Section = Annotated[int, Field(ge=0, le=2**40)]
+Size = Annotated[int, Field(ge=1, le=2**31 - 1, description="voxels along an axis"), _NUMBER]
+Margin = Annotated[int, Field(ge=0, le=2**31 - 1, description="voxels along an axis"), _NUMBER]
+TileSide = Annotated[
+    int, Field(ge=1, le=2**13, description="voxels a network sees along an axis"), _NUMBER
+]
+Reach = Annotated[int, Field(ge=-(2**15), le=2**15, description="voxels to a partner"), _NUMBER]
+Section = Annotated[int, Field(ge=0, le=2**40), _NUMBER]
 Sections = tuple[Section, Section]
 Nanometre = Annotated[
-    float, Field(ge=1e-3, le=1e9, allow_inf_nan=False, description="edge of a voxel")
+    float, Field(ge=1e-3, le=1e9, allow_inf_nan=False, description="edge of a voxel"), _NUMBER
 ]
 Position = Annotated[
-    float, Field(ge=-1e15, le=1e15, allow_inf_nan=False, description="nanometres or voxels")
+    float,
+    Field(ge=-1e15, le=1e15, allow_inf_nan=False, description="nanometres or voxels"),
+    _NUMBER,
 ]
 SizeTriple = tuple[Size, Size, Size]
 MarginTriple = tuple[Margin, Margin, Margin]
@@ -58,8 +78,8 @@ VoxelSize = tuple[Nanometre, Nanometre, Nanometre]
 PositionTriple = tuple[Position, Position, Position]
 
 # Grey values.
-Grey = Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=False)]
-GreySpan = Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)]
+Grey = Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=False), _NUMBER]
+GreySpan = Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False), _NUMBER]
 GreyRange = Annotated[tuple[Grey, Grey], AfterValidator(_rising)]
 Intensity = Annotated[
     Annotated[GreyRange, Tag("range")] | Annotated[Literal["auto"], Tag("auto")],
@@ -68,29 +88,33 @@ Intensity = Annotated[
 """Grey values that correspond to 0 and 255 of an 8-bit image, or ``auto`` to take them from it."""
 
 # Counts.
-Count = Annotated[int, Field(ge=1, le=2**53)]
-Voxels = Annotated[int, Field(ge=0, le=2**62)]
-Steps = Annotated[int, Field(ge=1, le=10**12)]
-Waiting = Annotated[int, Field(ge=0, le=10**12, description="steps")]
-Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
-BatchSize = Annotated[int, Field(ge=1, le=2**16)]
-Processes = Annotated[int, Field(ge=1, le=2**14)]
-Threads = Annotated[int, Field(ge=1, le=2**12)]
-Levels = Annotated[int, Field(ge=1, le=63)]
-Repeats = Annotated[int, Field(ge=1, le=10**4)]
-Bytes = Annotated[int, Field(ge=1, le=2**62)]
+Count = Annotated[int, Field(ge=1, le=2**53), _NUMBER]
+Voxels = Annotated[int, Field(ge=0, le=2**62), _NUMBER]
+Steps = Annotated[int, Field(ge=1, le=10**12), _NUMBER]
+Waiting = Annotated[int, Field(ge=0, le=10**12, description="steps"), _NUMBER]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1), _NUMBER]
+BatchSize = Annotated[int, Field(ge=1, le=2**16), _NUMBER]
+Processes = Annotated[int, Field(ge=1, le=2**14), _NUMBER]
+Threads = Annotated[int, Field(ge=1, le=2**12), _NUMBER]
+Levels = Annotated[int, Field(ge=1, le=63), _NUMBER]
+Repeats = Annotated[int, Field(ge=1, le=10**4), _NUMBER]
+Bytes = Annotated[int, Field(ge=1, le=2**62), _NUMBER]
 
 # Shares and factors.
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Decay = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-Overlap = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-Weight = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
-LearningRate = Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)]
-Factor = Annotated[float, Field(ge=1e-3, le=1e3, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), _NUMBER]
+Decay = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False), _NUMBER]
+Overlap = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), _NUMBER]
+Weight = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False), _NUMBER]
+Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False), _NUMBER]
+LearningRate = Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False), _NUMBER]
+Factor = Annotated[float, Field(ge=1e-3, le=1e3, allow_inf_nan=False), _NUMBER]
 FactorRange = Annotated[tuple[Factor, Factor], AfterValidator(_not_falling)]
-Logit = Annotated[float, Field(ge=-80, le=80, allow_inf_nan=False)]  # beyond, odds leave float32
-Shift = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False, description="grey levels")]
+Logit = Annotated[
+    float, Field(ge=-80, le=80, allow_inf_nan=False), _NUMBER
+]  # beyond, odds leave float32
+Shift = Annotated[
+    float, Field(ge=-1e6, le=1e6, allow_inf_nan=False, description="grey levels"), _NUMBER
+]
 ShiftRange = Annotated[tuple[Shift, Shift], AfterValidator(_not_falling)]
 
 

@@ -52,10 +52,10 @@ ABSURD = {
     "a long list": ("steps: [" + "1," * 20_000 + "]", "over 10000 values"),
     "a long file": ("#" * 2_000_000, "over 1 MiB"),
     "digits": ("steps: " + "9" * 10_000, "limit"),
-    "a date": ("steps: 2001-99-99", "month"),
+    "a date": ("steps: 2001-99-99", "is a date to YAML"),
     "a list as a key": ("? [a]\n: 1", "unhashable"),
     "a number as a key": ("1: 2", "words as keys"),
-    "an object": ("steps: !!python/object/apply:os.getcwd []", "constructor"),
+    "an object": ("steps: !!python/object/apply:os.getcwd []", "is no plain data"),
     "two documents": ("--- {}\n--- {}", "another document"),
     "a control character": ("steps: \0", "special characters"),
     "a list": ("[1, 2]", "must hold a mapping"),
@@ -87,6 +87,39 @@ def test_what_a_person_writes_is_read(tmp_path):
         "two": {"lr": 0.5, "eps": 2},
         "three": {"lr": 3},
     }
+
+
+# By PyYAML: True, 90, 8, 685230.15, a date. By YAML 1.2: words, and 10.
+MISLEADING = ["yes", "Off", "on", "NO", "1:30", "190:20:30.15", "010", "-07", "2020-01-01"]
+
+
+@pytest.mark.parametrize("text", MISLEADING)
+def test_what_yaml_takes_for_something_else_is_refused(text):
+    with pytest.raises(ConfigError, match=f"line 1, column 4: {text!r} is a .* to YAML"):
+        parse_yaml(f"a: {text}", "it")
+    assert parse_yaml(f"a: '{text}'", "it") == {"a": text}
+
+
+@pytest.mark.parametrize("text", ["true", "False", "10", "0", "0.5", "0x1f", "-3", "1e3", "1:2,3"])
+def test_what_reads_as_it_looks_is_read(text):
+    assert parse_yaml(f"a: {text}", "it")["a"] in (True, False, 10, 0, 0.5, 31, -3, "1e3", "1:2,3")
+
+
+@pytest.mark.parametrize("value", ["!!set {b}", "!!binary aGk=", "!!omap [a: 1]", "!mine x"])
+def test_values_of_other_kinds_are_refused(value):
+    with pytest.raises(ConfigError, match="is no plain data"):
+        parse_yaml(f"a: {value}", "it")
+
+
+def test_two_documents_are_refused_in_a_sentence(tmp_path):
+    with pytest.raises(ConfigError, match="expected a single document in the stream, but found"):
+        parse_yaml("a: 1\n---\nb: 2", "it")
+
+
+@pytest.mark.parametrize("field", ["steps", "seed", "optimizer.lr", "crop"])
+def test_a_truth_value_is_no_number(field):
+    with pytest.raises(ConfigError, match=f"{field} = True: .*not a truth value"):
+        load_train_config("cpu", overrides=[f"{field}=true"])
 
 
 @given(st.text(alphabet="a1.:-[]{}&*!?<>|'\"#%@`, \n\t\\=~", max_size=40))

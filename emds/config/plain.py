@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,17 @@ from emds.files import note_input
 _LARGEST_BYTES = 2**20
 _DEEPEST = 20
 _MOST_VALUES = 10_000
+_PLAIN_TAGS = {
+    f"tag:yaml.org,2002:{kind}"
+    for kind in ("str", "int", "float", "bool", "null", "map", "seq", "merge", "value")
+}
+# By kind: what looks like something else, and what YAML 1.1 makes of it.
+_MISLEADING = {
+    "bool": (re.compile(r"yes|no|on|off|y|n", re.IGNORECASE), "a truth value"),
+    "int": (re.compile(r"[-+]?0[0-7_]+|.*:.*"), "a number to the base 8 or 60"),
+    "float": (re.compile(r".*:.*"), "a number to the base 60"),
+    "timestamp": (re.compile(r".*", re.DOTALL), "a date"),
+}
 
 
 def read_mapping(file: Path, what: str) -> dict[str, Any]:
@@ -79,7 +91,8 @@ def parse_yaml(text: str, complaint: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ConfigError(f"{complaint}: {place}{error.problem or error.context}.") from None
+        reason = ", ".join(part for part in (error.context, error.problem) if part)
+        raise ConfigError(f"{complaint}: {place}{reason}.") from None
     except (yaml.YAMLError, ValueError, OverflowError, LookupError, TypeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{complaint}: {reason:.200}.") from None
@@ -101,6 +114,10 @@ class _Loader(yaml.SafeLoader):
             raise _refusal(f"nested more than {_DEEPEST} deep", event)
         node: yaml.Node | None = super().compose_node(parent, index)
         self._depth -= 1
+        if isinstance(node, yaml.ScalarNode):
+            _refuse_ambiguous(node)
+        elif node is not None and node.tag not in _PLAIN_TAGS:
+            raise _refusal(f"a value of the kind {node.tag!r} is no plain data", node)
         if isinstance(event, yaml.AliasEvent) and node not in self._values:
             raise _refusal("it holds itself", event)
         # A node that is referred to counts each time: it is a value each time.
@@ -123,6 +140,18 @@ class _Loader(yaml.SafeLoader):
                 raise _refusal(f"the key {key!r:.60} comes twice", key_node)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+def _refuse_ambiguous(node: yaml.ScalarNode) -> None:
+    """Refuse what YAML 1.1, which PyYAML reads, takes for something else than it looks like."""
+    kind, text = node.tag.rpartition(":")[2], str(node.value)
+    found = _MISLEADING.get(kind)
+    if found is not None and found[0].fullmatch(text):
+        raise _refusal(
+            f"{text!r:.60} is {found[1]} to YAML. Write it otherwise, or in quotes", node
+        )
+    if node.tag not in _PLAIN_TAGS:
+        raise _refusal(f"a value of the kind {node.tag!r} is no plain data", node)
 
 
 def _inside(node: yaml.Node) -> list[yaml.Node]:

@@ -18,6 +18,7 @@ from emds.io.hdf5_axes import read_hdf5_stated
 from emds.io.hdf5_tree import Unreadable, groups_above, members, why_untyped
 from emds.io.hdf5_values import values_of, why_packed
 from emds.io.location import Location
+from emds.io.meant_values import remarks_on_values
 from emds.io.source import (
     MALFORMED,
     ArraySource,
@@ -155,7 +156,7 @@ def _source(dataset: Any, path: Path, key: str, name: str) -> ArraySource:
         itemsize = dataset.id.get_type().get_size()
         return _unreadable(path, key, name, dataset.shape or (), itemsize, str(reason))
     stated, attributes = read_hdf5_stated(dataset)
-    remarks = list(stated.remarks)
+    remarks = [*stated.remarks, *remarks_on_values(dataset.attrs)]
     if stated.voxel_size is None and stated.unusable is None:
         remarks += remarks_on_groups(groups_above(dataset))
     if _BIG_DATA_VIEWER.fullmatch(dataset.name or "") and dataset.dtype == np.int16:

@@ -17,6 +17,7 @@ from emds.errors import VolumeError
 from emds.io.axes import AxisNames
 from emds.io.coordinates import Coordinate
 from emds.io.location import Location
+from emds.io.meant_values import remarks_on_values
 from emds.io.multiscale import image_count, level_paths, parse_multiscale
 from emds.io.place import Spacing
 from emds.io.source import (
@@ -222,7 +223,7 @@ def _source(
     names, spacings = [*names, *above.names], (*spacings, *above.spacings)
     coordinates = _coordinates(path, members) if level is None else ()
     stated = read_stated(attributes, array.shape, names, spacings, coordinates)
-    remarks = [*above.remarks, *stated.remarks]
+    remarks = [*above.remarks, *stated.remarks, *remarks_on_values(attributes)]
     if stated.voxel_size is None:
         groups = {group: m.attributes for group, m in members.items() if _lies_in(path, group)}
         remarks += remarks_on_groups(groups) if level is None else []

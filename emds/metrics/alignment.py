@@ -44,7 +44,7 @@ def align(
     >>> truth = MemoryVolume(np.zeros((9, 9, 9)), voxel_size=(40, 4, 4))
     >>> part = MemoryVolume(np.zeros((2, 5, 5)), voxel_size=(40, 4, 4), offset=(80, 0, 12))
     >>> align(part, truth)[2]
-    ('ground truth cut to z 2:4, y 0:5, x 3:8, where the segmentation lies',)
+    ('ground truth cut to z 2:4, y 0:5, x 3:8, the place of the segmentation',)
     """
     if volume.shape == reference.shape:
         return volume, reference, _oddities(volume, reference, names)
@@ -53,12 +53,12 @@ def align(
         begin = _steps(reference.offset, volume.offset, step)
         if begin and reference.roi.contains(Roi(begin, volume.shape)):
             box = Roi(begin, volume.shape)
-            note = f"{names[1]} cut to {_text(box)}, where the {names[0]} lies"
+            note = f"{names[1]} cut to {_text(box)}, the place of the {names[0]}"
             return volume, CroppedVolume(reference, box), (note,)
         begin = _steps(volume.offset, reference.offset, step)
         if begin and volume.roi.contains(Roi(begin, reference.shape)):
             box = Roi(begin, reference.shape)
-            note = f"{names[0]} cut to {_text(box)}, where the {names[1]} lies"
+            note = f"{names[0]} cut to {_text(box)}, the place of the {names[1]}"
             return CroppedVolume(volume, box), reference, (note,)
     raise DataError(
         f"{names[0]} {volume.location} has shape {volume.shape} (z, y, x) and {names[1]} "

@@ -171,3 +171,32 @@ def test_zeros_that_are_not_stored_need_no_word(tmp_path: Path, caplog) -> None:
     zarr.create_array(str(tmp_path / "a.zarr"), data=0 * VOLUME)
     open_volume(tmp_path / "a.zarr").close()
     assert not caplog.records
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ({"scale_factor": 0.1}, ["'scale_factor' (0.1)"]),
+        ({"scale_factor": [0.5], "add_offset": 100.0}, ["'scale_factor' (0.5)", "'add_offset'"]),
+        ({"scale_factor": 1.0, "add_offset": 0}, []),
+        ({"IMAGE_WHITE_IS_ZERO": 1}, ["contrast is inverted"]),
+        ({"IMAGE_WHITE_IS_ZERO": 0}, []),
+        ({"MATLAB_class": "uint8"}, ["axes reversed"]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["hdf5", "zarr"])
+def test_what_is_said_of_values_and_not_heeded_is_told(attributes, said, kind, tmp_path, caplog):
+    place = tmp_path / "a"
+    if kind == "hdf5":
+        with h5py.File(place, "w") as file:
+            file["a"] = VOLUME
+            file["a"].attrs.update(attributes)
+    else:
+        zarr.create_array(str(place), data=VOLUME, attributes=attributes)
+    open_volume(place, role="raw").close()
+    assert len(caplog.records) == len(said)
+    for words in said:
+        assert words in caplog.text

@@ -30,6 +30,7 @@ KEYS = st.sampled_from([
     *["units", "offset", "resolution", "voxel_size", "axistags", "transform", "pixelResolution"],
     *["_ARRAY_DIMENSIONS", "axis_names", "dimension_names", "emds", "ome", "multiscales", "axes"],
     *["coordinateSystems", "coordinateTransformations", "version", "shape", "fill_value", "path"],
+    *["unit", "resolution_unit", "scale_factor", "dimension_separator", "chunk_key_encoding"],
 ])  # fmt: skip
 ATOMS = st.one_of(
     st.none(),

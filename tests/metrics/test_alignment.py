@@ -25,7 +25,7 @@ def test_the_larger_is_cut_to_where_the_smaller_lies(voxel_size, swap):
     one, other, notes = align(whole, small) if swap else align(small, whole)
     np.testing.assert_array_equal(one.read(), other.read())
     cut, kept = ("segmentation", "ground truth") if swap else ("ground truth", "segmentation")
-    assert notes == (f"{cut} cut to z 2:5, y 1:5, x 3:8, where the {kept} lies",)
+    assert notes == (f"{cut} cut to z 2:5, y 1:5, x 3:8, the place of the {kept}",)
 
 
 def test_a_part_at_the_origin_is_placed_by_its_voxel_size():

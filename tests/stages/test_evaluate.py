@@ -116,7 +116,7 @@ def test_a_result_for_a_region_is_compared_with_that_region(labels, images):
     assert report.segmentation[0].scores.voi == 0
     assert report.shapes == {"segmentation": (2, 20, 20), "denoising": (2, 24, 24)}
     assert report.notes[0] == (
-        "ground truth cut to z 1:3, y 5:25, x 5:25, where the segmentation lies"
+        "ground truth cut to z 1:3, y 5:25, x 5:25, the place of the segmentation"
     )
     assert report.notes[1].startswith("clean image cut to z 1:3")
 

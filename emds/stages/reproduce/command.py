@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from emds.datasets import find_dataset
+from emds.datasets import Dataset, find_dataset
 from emds.errors import ConfigError, DataError, IncompleteError, InterruptedRunError, UsageError
+from emds.io import open_volume
 from emds.io.ownership import claim_folder
+from emds.metrics.alignment import align
 from emds.numbers import Repeats, checked
 from emds.progress import Progress
 from emds.signals import stop_signal
@@ -107,6 +109,8 @@ def make_plan(
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} must be a folder, and it is a file.")
     found = [find_dataset(name, data) for name in datasets or datasets_of(tables)]
+    for dataset in found:
+        _tell_of_places(dataset)
     known = {dataset.name: dataset for dataset in found}
     rows = make_rows(
         tables,
@@ -124,6 +128,18 @@ def make_plan(
     tasks = make_tasks(rows, seeds)
     place.config(tasks[0].system)  # refuses wrong settings before anything is done
     return Plan(place, tuple(rows), tuple(tasks), seeds)
+
+
+def _tell_of_places(dataset: Dataset) -> None:
+    """Say where images and labels, which have one shape, say that they lie apart."""
+    pairs = {
+        (dataset.raw, dataset.labels),
+        (dataset.tested_raw, dataset.tested_labels),
+    }
+    for raw, labels in sorted(pairs):
+        with open_volume(raw, role="raw") as image, open_volume(labels, role="labels") as ids:
+            for note in align(ids, image, ("labels", "images"))[2]:
+                logger.warning("%s: %s", dataset.name, note)
 
 
 def reproduce(plan: Plan, progress: Progress | None = None) -> Results:

@@ -3,7 +3,9 @@
 import csv
 from importlib.resources import files
 
+import h5py
 import pytest
+from toy_plans import plan_for
 
 from emds.stages.reproduce.paper import MEASURES, paper_figures
 from emds.stages.reproduce.plan import CORE, DESIGNS, datasets_of, make_rows, make_tasks
@@ -109,3 +111,14 @@ def test_chosen_recipes_bring_what_they_start_from():
         ("train", "sequential"),
         ("score", "sequential"),
     ]
+
+
+def test_labels_that_say_they_lie_elsewhere_are_told_of(data, caplog):
+    """Sections are taken as they are numbered, in training and in scoring alike."""
+    plan_for(data)
+    assert not caplog.records
+    with h5py.File(data / "gt.h5", "r+") as file:
+        ids = file["volumes/labels/neuron_ids"]
+        ids.attrs.update({"resolution": [30.0, 6.0, 6.0], "offset": [30.0, 0.0, 0.0]})
+    plan_for(data)
+    assert caplog.text.count("toy: offsets differ (labels (30.0, 0.0, 0.0), images (0.0") == 1
