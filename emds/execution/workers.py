@@ -174,9 +174,11 @@ def take_blocks(
         Asked between blocks whether to end.
     """
     import daisy.v2 as daisy
+    from daisy import logging as daisy_logging
 
     if stop():
         return  # and the scheduler may be gone by now
+    daisy_logging.set_log_level("ERROR")  # that it is gone is no news
     os.environ[daisy.Context.ENV_VARIABLE] = context
     client: Any = daisy.Client()
     if not client.connected:
