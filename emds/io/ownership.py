@@ -99,7 +99,10 @@ def _foreign(path: Path, unfinished: bool) -> Path | None:
         if "emds" not in attributes_of(path) and not unfinished:
             return path
         inside = [each for each in inside if not _CHUNKS.fullmatch(each.name)]
-    return next(filter(None, (_foreign(each, unfinished) for each in inside)), None)
+    found = next(filter(None, (_foreign(each, unfinished) for each in inside)), None)
+    if found is None and inside and not (unfinished or is_written_by_emds(path)):
+        return path  # a group with attributes and no array
+    return found
 
 
 def holds_work(partial: Path) -> bool:
