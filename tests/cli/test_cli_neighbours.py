@@ -242,3 +242,14 @@ def test_a_group_that_somebody_added_is_not_overwritten(place, emds_fails, emds_
     message = emds_fails(2, *RUN, "--out", "o.zarr", "--overwrite")
     assert "'o.zarr/labels/mine', which emds did not write" in message
     assert tree(place) == before
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "0.bak"])
+def test_a_file_among_chunks_is_not_overwritten(place, emds_fails, emds_ok, name):
+    emds_ok(*NOISE, "--out", "o.zarr")
+    chunk = next(path for path in (place / "o.zarr").rglob("c/**/0") if path.is_file())
+    (chunk.parent / name).write_text("thesis")
+    before = tree(place)
+    message = emds_fails(2, *NOISE, "--out", "o.zarr", "--overwrite")
+    assert f"{name}', which emds did not write" in message
+    assert tree(place) == before
