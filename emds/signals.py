@@ -97,6 +97,13 @@ def end_at_once() -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
+def ignore_from_here() -> None:
+    """Let no signal change how this process ends: its work is done, and its exit code decided."""
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
     """Let `SIGNALS` end a ``with`` block as Ctrl-C does, so that what is half written is removed.

@@ -13,6 +13,7 @@ from emds.cli.console import Console, show_messages
 from emds.cli.options import EmdsCommand
 from emds.cli.reporting import ReportingGroup
 from emds.cli.streams import standard_streams
+from emds.signals import ignore_from_here
 
 app = typer.Typer(
     name="emds",
@@ -92,4 +93,7 @@ def globals_(
 def main() -> None:
     """Run the command line; the entry point of the ``emds`` script."""
     with standard_streams():
-        app(prog_name="emds")
+        try:
+            app(prog_name="emds")
+        finally:
+            ignore_from_here()

@@ -41,6 +41,8 @@ class Worker:
     ----------
     command : sequence of str
         Starts it.
+    stderr : int
+        Where its standard error goes.
 
     Attributes
     ----------
@@ -48,8 +50,9 @@ class Worker:
         Whether it has said that it can take part.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    def __init__(self, command: Sequence[str], stderr: int) -> None:
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=stderr)
         self.is_ready = False
         self._answers: queue.Queue[bool] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()
@@ -82,6 +85,8 @@ class Pool:
     ----------
     command : sequence of str
         Starts a worker.
+    stderr : int
+        Where what workers say goes.
     patience_s : float
         How long to wait for a worker to start while none is at work.
     give_up : callable
@@ -89,9 +94,14 @@ class Pool:
     """
 
     def __init__(
-        self, command: Sequence[str], patience_s: float, give_up: Callable[[str], None]
+        self,
+        command: Sequence[str],
+        stderr: int,
+        patience_s: float,
+        give_up: Callable[[str], None],
     ) -> None:
         self._command = list(command)
+        self._stderr = stderr
         self._patience_s = patience_s
         self._give_up = give_up
         self._all: list[Worker] = []
@@ -148,8 +158,8 @@ class Pool:
     def _lend(self, borrower: Connection) -> None:
         offer, over = borrower.recv_bytes(), self._over
         worker = self._take()
-        stays = True  # if it is not needed, for it starts too late
-        if self._becomes_ready(worker, over):
+        stays = self._becomes_ready(worker, over)
+        if worker.is_ready:
             with self._lock:
                 self._at_work += 1
             worker.tell(offer)
@@ -158,8 +168,6 @@ class Pool:
                 self._at_work -= 1
             if stays:
                 over.set()
-        elif worker.process.poll() is not None:
-            stays = False
         if stays:
             with self._lock:
                 self._idle.append(worker)
@@ -167,7 +175,7 @@ class Pool:
             borrower.send(0 if stays or worker.process.wait() == 0 or self.stopping else 1)
 
     def _becomes_ready(self, worker: Worker, over: threading.Event) -> bool:
-        """Wait until a worker has started; False if it ends, or the others need it no more."""
+        """Wait until a worker has started or the others need it no more; False if it ends."""
         deadline = time.monotonic() + self._patience_s
         while not (worker.is_ready or over.is_set()):
             heard = worker.hear(_POLL_S)
@@ -175,10 +183,9 @@ class Pool:
                 worker.is_ready = heard
                 return heard
             if time.monotonic() > deadline and not self._at_work:
-                self._give_up(
-                    f"no worker has started in {self._patience_s:g} s ({shlex.join(self._command)})"
-                )
-        return worker.is_ready
+                command = " ".join(shlex.join(self._command).split())
+                self._give_up(f"no worker has started in {self._patience_s:g} s ({command})")
+        return True
 
     def _take(self) -> Worker:
         with self._lock:
@@ -187,7 +194,7 @@ class Pool:
                 worker = self._idle.pop()
                 if worker.process.poll() is None:
                     return worker
-            self._all.append(Worker(self._command))
+            self._all.append(Worker(self._command, self._stderr))
             return self._all[-1]
 
 
@@ -234,8 +241,10 @@ def schedule(
 
 def main() -> None:
     """Read what `Crew` writes, a line of JSON for each phase, and answer when it is over."""
-    answers = os.dup(1)
-    os.dup2(2, 1)  # what else is printed is no answer
+    answers, stderr = os.dup(1), os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # daisy tells at length how workers end; they speak for themselves
+        os.dup2(nowhere, stream)
     crew = json.loads(sys.stdin.buffer.readline())
 
     def give_up(reason: str) -> None:
@@ -243,7 +252,7 @@ def main() -> None:
         pool.dismiss()
         os._exit(1)
 
-    pool = Pool(crew["command"], crew["patience_s"], give_up)
+    pool = Pool(crew["command"], stderr, crew["patience_s"], give_up)
     _leave_signals_to_the_starter(pool)
     pool.open()
     phases: queue.Queue[dict[str, Any]] = queue.Queue()
@@ -251,10 +260,10 @@ def main() -> None:
     while True:
         try:
             schedule(pool, **phases.get(), workers=crew["workers"], elsewhere=crew["elsewhere"])
-        except RuntimeError as error:
-            reason = (str(error).splitlines() or ["daisy failed"])[0]
-            print(f"emds: {reason}", file=sys.stderr, flush=True)
-            os._exit(1)
+        except RuntimeError:
+            give_up("the workers ended too often; what they said stands above")
+        except Exception as error:
+            give_up(f"handing out blocks failed: {' '.join(repr(error).split())}")
         os.write(answers, b"\n")
 
 
@@ -265,11 +274,9 @@ def _leave_signals_to_the_starter(pool: Pool) -> None:
     handed down. What a batch system sends may be for one worker alone: a handler is not handed
     down.
     """
-    nowhere = os.open(os.devnull, os.O_WRONLY)
 
     def note(*_: object) -> None:
         pool.stopping = True
-        os.dup2(nowhere, 2)  # daisy would tell at length that workers end
 
     for number in SIGNALS:
         keyboard = number in (signal.SIGINT, signal.SIGHUP)

@@ -98,6 +98,8 @@ class Crew:
         """
         answers = self._scheduler.stdout
         assert answers is not None
+        if answers.closed:
+            return  # a stop has ended it
         self._tell({"phase": phase, "count": count, "pending": list(pending)})
         answered = False
         while not answered and not stop.is_set():
@@ -108,13 +110,8 @@ class Crew:
             return
         answer = answers.readline()
         if answer != b"\n" and not stop.is_set():
-            reason = answer.decode().strip()
-            raise IncompleteError(
-                f"{reason}. Mend the cause and continue with --resume."
-                if reason
-                else "the workers ended too often. Mend the cause, which they have told above, and "
-                "continue with --resume."
-            )
+            reason = answer.decode().strip() or "the process that hands out blocks ended"
+            raise IncompleteError(f"{reason}. Mend the cause and continue with --resume.")
 
     def close(self) -> None:
         """End the scheduler, as it would end if this process were killed; so do the workers."""
@@ -177,9 +174,11 @@ def take_blocks(
         Asked between blocks whether to end.
     """
     import daisy.v2 as daisy
+    from daisy import logging as daisy_logging
 
     if stop():
         return  # and the scheduler may be gone by now
+    daisy_logging.set_log_level("ERROR")  # that it is gone is no news
     os.environ[daisy.Context.ENV_VARIABLE] = context
     client: Any = daisy.Client()
     if not client.connected:

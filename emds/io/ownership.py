@@ -67,8 +67,6 @@ def first_foreign(
 ) -> Path | None:
     """Return something in a zarr folder that emds did not write; None if there is nothing.
 
-    Folders of chunks are not searched.
-
     Parameters
     ----------
     folder : Path
@@ -98,8 +96,27 @@ def _foreign(path: Path, unfinished: bool) -> Path | None:
     if is_zarr_array(path):
         if "emds" not in attributes_of(path) and not unfinished:
             return path
-        inside = [each for each in inside if not _CHUNKS.fullmatch(each.name)]
-    return next(filter(None, (_foreign(each, unfinished) for each in inside)), None)
+        chunks = [each for each in inside if _CHUNKS.fullmatch(each.name)]
+        found = next(filter(None, (_foreign_chunk(each, unfinished) for each in chunks)), None)
+        if found is not None:
+            return found
+        inside = [each for each in inside if each not in chunks]
+    found = next(filter(None, (_foreign(each, unfinished) for each in inside)), None)
+    if found is None and inside and not (unfinished or is_written_by_emds(path)):
+        return path  # a group with attributes and no array
+    return found
+
+
+def _foreign_chunk(path: Path, unfinished: bool) -> Path | None:
+    """Return what has no name of a chunk in a folder of chunks, or is a link."""
+    if path.is_symlink():
+        return path
+    for folder, folders, names in os.walk(path):
+        for name in (*folders, *names):
+            torn = unfinished and _TORN.fullmatch(name)
+            if not (_CHUNKS.fullmatch(name) or torn) or os.path.islink(Path(folder, name)):
+                return Path(folder, name)
+    return None
 
 
 def holds_work(partial: Path) -> bool:

@@ -1,70 +1,18 @@
-"""Commands that are killed at random, again and again, end as if nobody had disturbed them."""
+"""Commands that are killed again and again end as if nobody had disturbed them."""
 
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 from killing import described, outcome_of_training
+from lives import killed_often, lasting
 from toy_cells import write_cells
 
 pytestmark = pytest.mark.slow
 
-KILLS = 15
+KILLS = 20
 CPU = ("--device", "cpu")
-
-
-def started(arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "emds", *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-
-
-def killed_until_it_ends(arguments, longest, seed=0):
-    """Start a command over and over, kill it `KILLS` times at most, and return how often it was.
-
-    Parameters
-    ----------
-    arguments : callable
-        Returns the words of the next start; None where a killed one had just finished.
-    longest : float
-        Seconds that a process lives before it is killed, at most.
-    """
-    rng = random.Random(seed)
-    kills = 0
-    while True:
-        words = arguments()
-        if words is None:
-            return kills
-        child = started(words)
-        try:
-            _, stderr = child.communicate(timeout=rng.uniform(0, longest) if kills < KILLS else 300)
-        except subprocess.TimeoutExpired:
-            child.send_signal(signal.SIGKILL)
-            child.communicate(timeout=60)
-            kills += 1
-            continue
-        assert child.returncode == 0, stderr
-        return kills
-
-
-def run(*arguments):
-    """Run a command undisturbed, and return more than half the seconds it took."""
-    begin = time.monotonic()
-    child = started(arguments)
-    _, stderr = child.communicate(timeout=300)
-    assert child.returncode == 0, stderr
-    return 0.6 * (time.monotonic() - begin)
 
 
 def test_train(place):
@@ -74,25 +22,26 @@ def test_train(place):
         *("--set", "log_every=1", "--set", "save_every=4", "--set", "validation.every=6"),
         *("--set", "validation.sections=1"),
     )
-    longest = run(*train, "--out", "whole")
+    longest = lasting((*train, "--out", "whole"))
 
     def next_start():
         folder = Path("run")
         begun = folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
         return (*train, "--out", "run", *(("--resume",) if begun else ()))
 
-    assert killed_until_it_ends(next_start, longest) > 0
+    assert killed_often(next_start, 16, longest / 20, KILLS) == KILLS
     assert outcome_of_training(Path("run")) == outcome_of_training(Path("whole"))
 
 
 def test_tune(place):
     tune = ("tune", "model.pt", "raw.tif", "labels.tif", "--roi", "0:5", *CPU)
-    longest = run(*tune, "--out", "whole.pt")
+    longest = lasting((*tune, "--out", "whole.pt"))
 
     def next_start():
         return None if Path("tuned.pt").exists() else (*tune, "--out", "tuned.pt")
 
-    assert killed_until_it_ends(next_start, longest) > 0
+    # Its calls are few, and with the last of them it has finished.
+    assert killed_often(next_start, 3, 0.4 * longest, KILLS) >= 15
     assert described(Path("tuned.pt")) == described(Path("whole.pt"))
     assert {path.name for path in Path().glob(".*")} == set()
 
@@ -102,7 +51,7 @@ def test_adapt(place):
     noisy = raw + np.random.default_rng(0).normal(0, 30, raw.shape)
     tifffile.imwrite("noisy.tif", np.clip(noisy.round(), 0, 255).astype(np.uint8))
     adapt = ("adapt", "model.pt", "noisy.tif", *CPU, "--steps", "60", "--lr", "0.02")
-    longest = run(*adapt, "--out", "whole.pt")
+    longest = lasting((*adapt, "--out", "whole.pt"))
 
     def next_start():
         begun = list(Path("new.pt.partial").rglob("state.pt"))
@@ -111,7 +60,7 @@ def test_adapt(place):
             return None
         return (*adapt, "--out", "new.pt", "--resume" if begun else "--overwrite" if left else "-q")
 
-    assert killed_until_it_ends(next_start, longest) > 0
+    assert killed_often(next_start, 12, 0.3 * longest, KILLS) >= 15
     assert described(Path("new.pt")) == described(Path("whole.pt"))
     names = {path.name for path in Path().iterdir()}
     assert not {name for name in names if name.startswith((".", "new.pt."))}
@@ -131,8 +80,9 @@ def test_reproduce(tmp_path, monkeypatch):
         *("--seeds", "2", "--steps", "40", "--set", "validation={every: 5, sections: 1}", *sets),
         *("--preset", "cpu", "--data", "."),
     )
-    longest = run(*plan, "--out", "whole")
-    assert killed_until_it_ends(lambda: (*plan, "--out", "plan"), longest) > 0
+    longest = lasting((*plan, "--out", "whole"))
+    killed = killed_often(lambda: (*plan, "--out", "plan"), 16, longest / 20, KILLS)
+    assert killed == KILLS
     for best in Path("whole/runs").rglob("*.pt"):
         if best.name != "state.pt":
             assert described(Path("plan") / best.relative_to("whole")) == described(best)

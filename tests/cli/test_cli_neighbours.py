@@ -224,3 +224,32 @@ def test_labels_are_not_written_to_a_single_file(place, emds_fails, command):
     message = emds_fails(2, *command, "--out", "out.tif")
     assert "must end in .zarr" in message
     assert "emds denoise" in message
+
+
+@pytest.mark.parametrize("content", [{"zarr.json": "group"}, {".zgroup": "", ".zattrs": ""}])
+def test_a_group_that_somebody_added_is_not_overwritten(place, emds_fails, emds_ok, content):
+    """It has attributes, a list of points perhaps, and no array."""
+    import json
+
+    emds_ok(*RUN, "--out", "o.zarr")
+    added = place / "o.zarr/labels/mine"
+    added.mkdir()
+    for name in content:
+        points = {"points": [1, 2]}
+        group = {"zarr_format": 3, "node_type": "group", "attributes": points}
+        (added / name).write_text(json.dumps(points if name == ".zattrs" else group))
+    before = tree(place)
+    message = emds_fails(2, *RUN, "--out", "o.zarr", "--overwrite")
+    assert "'o.zarr/labels/mine', which emds did not write" in message
+    assert tree(place) == before
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "0.bak"])
+def test_a_file_among_chunks_is_not_overwritten(place, emds_fails, emds_ok, name):
+    emds_ok(*NOISE, "--out", "o.zarr")
+    chunk = next(path for path in (place / "o.zarr").rglob("c/**/0") if path.is_file())
+    (chunk.parent / name).write_text("thesis")
+    before = tree(place)
+    message = emds_fails(2, *NOISE, "--out", "o.zarr", "--overwrite")
+    assert f"{name}', which emds did not write" in message
+    assert tree(place) == before

@@ -134,3 +134,17 @@ def test_a_run_stopped_at_any_moment_says_how_to_go_on_and_does(place, workers):
             finish(*words, "--out", str(out), *(["--resume"] * partial.exists()))
         assert contents(out) == contents(place / "whole/out.zarr"), (number, sent)
     assert stopped > 4, "test invalid"
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_comes_when_all_is_done_changes_nothing(sent):
+    """While the interpreter ends, which takes a while with PyTorch."""
+    script = (
+        "import atexit, os, sys; sys.argv = ['emds', '--version']\n"
+        f"atexit.register(lambda: os.kill(os.getpid(), {int(sent)}))\n"
+        "from emds.cli.app import main; main()"
+    )
+    words = [sys.executable, "-c", script]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("emds ")

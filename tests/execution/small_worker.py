@@ -2,7 +2,8 @@
 
 ``fail-N`` makes block N fail (and is removed first if it says ``once``), ``die-N`` kills the worker
 that takes it, once, ``leave-N`` makes the worker that takes it end after it, as a signal would,
-``slow-N`` makes it take half a second. Each try leaves a line ``block pid`` in ``tries``.
+``slow-N`` makes it take half a second, and what ``say-N`` holds is
+said of it. Each try leaves a line ``block pid`` in ``tries``.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ def main(folder: Path) -> None:
         with (folder / "tries").open("a") as tries:
             tries.write(f"{block} {os.getpid()}\n")
         time.sleep(0.5 if (folder / f"slow-{block}").exists() else 0.02)
+        if (folder / f"say-{block}").exists():
+            print((folder / f"say-{block}").read_text(), file=sys.stderr)
         if (folder / f"die-{block}").exists():
             (folder / f"die-{block}").unlink()
             os.kill(os.getpid(), signal.SIGKILL)

@@ -57,11 +57,30 @@ def test_a_block_that_fails_is_tried_once_more_and_reported(tmp_path: Path) -> N
     assert (tmp_path / "reason-3").read_text() == "block 3 cannot be read"
 
 
-def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_loses_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "die-2").touch()
     (tmp_path / "die-9").touch()
     assert share(tmp_path) == set(range(COUNT))
     assert tries(tmp_path) == Counter(range(COUNT)) + Counter([2, 9])
+    assert capfd.readouterr() == ("", "")  # of what daisy thinks of it
+
+
+def test_what_workers_say_is_heard(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "say-4").write_text("the disk is hot")
+    share(tmp_path)
+    assert capfd.readouterr().err == "the disk is hot\n"
+
+
+def test_a_crew_that_a_stop_has_ended_takes_no_more(tmp_path: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+    with start_crew(tmp_path) as crew:
+        for phase in ("one", "two", "three"):
+            crew.share(phase, COUNT, range(COUNT), stop=stop, on_poll=lambda: None)
+        crew.close()
+    assert not any(DoneLog(tmp_path / phase).read() for phase in ("one", "two", "three"))
 
 
 def test_a_worker_that_alone_is_told_to_end_leaves_its_blocks_to_others(tmp_path: Path) -> None:
@@ -192,7 +211,7 @@ def test_the_others_do_without_a_worker_that_never_starts(tmp_path: Path) -> Non
     )
     command = [sys.executable, "-c", script]
     began = time.monotonic()
-    with Crew(command, workers=2, elsewhere=False, patience_s=1) as crew:
+    with Crew(command, workers=2, elsewhere=False) as crew:
         for phase in ("one", "two"):
             crew.share(phase, COUNT, range(COUNT), stop=threading.Event(), on_poll=lambda: None)
             assert DoneLog(tmp_path / phase).read() == set(range(COUNT))
