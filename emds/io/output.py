@@ -14,6 +14,7 @@ from emds.errors import MACHINE_ERRORS, OutputExistsError, UsageError
 from emds.files import identity_of, refuse_inputs
 from emds.io.locks import close, lock, open_folder
 from emds.io.ownership import (
+    REPLACED,
     WORK_FOLDER,
     first_foreign,
     holds_only_mark,
@@ -35,7 +36,6 @@ logger = logging.getLogger("emds")
 _PATIENCE_S = 60.0
 
 RUN_FILE = "run.json"
-_REPLACED = "replaced"
 
 Claim = Literal["new", "resume", "share", "help"]
 """How a process takes hold of an output: see `PendingOutput`."""
@@ -257,7 +257,7 @@ class PendingOutput:
 
     def _put_back_replaced(self) -> None:
         """Undo a commit that was killed after it had moved the old output away."""
-        replaced = self.work_folder / _REPLACED
+        replaced = self.work_folder / REPLACED
         if os.path.lexists(replaced) and not os.path.lexists(self.target):
             replaced.rename(self.target)
 
@@ -320,7 +320,7 @@ class PendingOutput:
         is_folder = self.content == self.partial
         if self.target.is_dir() or (is_folder and os.path.lexists(self.target)):
             # It cannot be replaced in one step; a file by a file can.
-            self.target.rename(self.work_folder / _REPLACED)
+            self.target.rename(self.work_folder / REPLACED)
         self.content.replace(self.target)
         self._open = False
         sync(self.target.parent)
@@ -357,8 +357,8 @@ class PendingOutput:
         """
         refuse_inputs(self.partial)
         foreign = first_foreign(self.partial, unfinished=True, but_for=self._file)
-        if foreign is None and os.path.lexists(self.work_folder / _REPLACED):
-            foreign = self.work_folder / _REPLACED
+        if foreign is None and os.path.lexists(self.work_folder / REPLACED):
+            foreign = self.work_folder / REPLACED
         if foreign is not None:
             raise OutputExistsError(
                 f"{str(self.partial)!r} is not removed, for it holds {str(foreign)!r}, which this "

@@ -22,7 +22,14 @@ from emds.io.locks import close, lock, open_folder
 from emds.io.mark import attributes_of, is_written_by_emds, is_zarr_array
 
 WORK_FOLDER = ".emds"
+REPLACED = "replaced"
+"""Where in the work folder the old output waits until the new one has taken its place."""
+
 _MARK = "output.json"
+_WORK_FILES = re.compile(
+    r"(output|run|metadata|reproduce)\.json|[0-9a-f]+\.json\.gz|done-.+\.jsonl|\d+\.(npz|txt)"
+    r"|\w+\.npy|state\.pt|stop|workers\.lock|\..+\.emds"
+)
 _METADATA = {*ZARR_METADATA, ".zattrs", ".zmetadata"}
 _CHUNKS = re.compile(r"c|\d+(\.\d+)*")  # of version 3, and of version 2
 _TORN = re.compile(r".+\.[0-9a-f]+\.partial")
@@ -77,12 +84,24 @@ def first_foreign(
         Name of the file that a folder is to hold which is no zarr.
     """
     for path in sorted(folder.iterdir()):
-        expected = path.is_dir() if path.name == WORK_FOLDER else path.name == but_for
-        if expected and not path.is_symlink():
+        if path.name == but_for and not path.is_symlink():
             continue
-        found = _foreign(path, unfinished)
+        is_work = path.name == WORK_FOLDER and path.is_dir() and not path.is_symlink()
+        found = _foreign_work(path) if is_work else _foreign(path, unfinished)
         if found is not None:
             return found
+    return None
+
+
+def _foreign_work(work: Path) -> Path | None:
+    """Return what has no name of a file of a run in a work folder, or is a link."""
+    for folder, folders, names in os.walk(work):
+        if Path(folder) == work and REPLACED in folders:
+            folders.remove(REPLACED)
+        for name in (*folders, *names):
+            path = Path(folder, name)
+            if path.is_symlink() or (name in names and not _WORK_FILES.fullmatch(name)):
+                return path
     return None
 
 

@@ -244,6 +244,16 @@ def test_a_group_that_somebody_added_is_not_overwritten(place, emds_fails, emds_
     assert tree(place) == before
 
 
+def test_a_file_in_the_work_folder_is_not_overwritten(place, emds_fails, emds_ok):
+    emds_ok(*NOISE, "--out", "o.zarr")
+    (place / "o.zarr/.emds/tables").mkdir(parents=True)
+    (place / "o.zarr/.emds/tables/thesis.txt").write_text("all of it")
+    before = tree(place)
+    message = emds_fails(2, *NOISE, "--out", "o.zarr", "--overwrite")
+    assert "thesis.txt', which emds did not write" in message
+    assert tree(place) == before
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "0.bak"])
 def test_a_file_among_chunks_is_not_overwritten(place, emds_fails, emds_ok, name):
     emds_ok(*NOISE, "--out", "o.zarr")
