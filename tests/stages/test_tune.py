@@ -294,7 +294,7 @@ def test_labels_of_a_part_are_laid_on_the_volume_where_they_belong(oracle):
     inside = tune.tune(
         path, volume, truth, options=replace(OPTIONS, roi=box), out=path.with_name("roi.pt")
     )
-    assert "where the ground truth lies" in report.notes[0]
+    assert "the place of the ground truth" in report.notes[0]
     assert [trial.parts for trial in report.trials] == [trial.parts for trial in inside.trials]
     with pytest.raises(UsageError, match=r"must lie where .* has ground truth, \(4, 2, 2\)"):
         tune.tune(
